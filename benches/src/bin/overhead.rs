@@ -1,0 +1,2 @@
+//! Prints every ratio.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Every public error of this crate.

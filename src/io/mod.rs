@@ -1,0 +1,1 @@
+//! The borrowed/owned I/O line.
