@@ -35,6 +35,7 @@ const ROUNDS: usize = 64;
 pub(crate) fn end(worker: Worker) {
     let was_drained = worker.is_drained();
     let (runtime, local, gate) = worker.leave();
+    local.shared.set_ending();
     let leak = {
         let mut quiet = false;
         // A panic here can only come from Compio's driver; what it was about to free is leaked.

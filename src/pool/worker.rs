@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::Waker,
     time::Duration,
@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     inbox: Inbox<Header>,
     doorbell: Doorbell,
     command: AtomicU8,
+    /// Its loop is over, whatever ended it.
+    ending: AtomicBool,
     pub(crate) counts: metrics::Shared,
     pub(crate) own: metrics::Own,
 }
@@ -69,6 +71,7 @@ impl Shared {
             inbox: Inbox::new(),
             doorbell: Doorbell::new(waker),
             command: AtomicU8::new(Command::Run as u8),
+            ending: AtomicBool::new(false),
             counts: metrics::Shared::default(),
             own: metrics::Own::default(),
         }
@@ -87,6 +90,16 @@ impl Shared {
             1 => Command::Drain,
             _ => Command::Stop,
         }
+    }
+
+    /// Whether work that is given to it now would be refused. A worker that ends before its pool does
+    /// has nothing to do, and would otherwise be everybody's first choice.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ending(&self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 
     /// Whether the calling thread is this worker.
