@@ -410,7 +410,9 @@ fn a_payload_whose_own_drop_panics_harms_nobody() {
 fn a_hundred_panics_leave_the_worker_as_it_was() {
     for_each_driver(|builder| {
         let pool = builder().build().unwrap();
-        let good = (0..100).map(|n| pool.spawn(async move || n)).collect::<Vec<_>>();
+        let good = (0..100)
+            .map(|n| pool.spawn(async move || n))
+            .collect::<Vec<_>>();
         let bad = (0..100)
             .map(|n| {
                 pool.spawn(async move || {
@@ -461,7 +463,10 @@ fn a_worker_that_dies_is_not_given_work_any_more() {
         });
         assert!(matches!(block_on(victim), Err(JoinError::RuntimeGone)));
         for n in 0..100 {
-            assert_eq!(block_on(pool.run(async move || n)).expect("the pool works"), n);
+            assert_eq!(
+                block_on(pool.run(async move || n)).expect("the pool works"),
+                n
+            );
         }
         block_on(pool.shutdown());
     });

@@ -32,7 +32,10 @@ fn run_and_spawn_bring_back_the_result_on_every_runtime() {
         let pool = builder().threads(2).build().unwrap();
         both(async || {
             let text = String::from("over");
-            assert_eq!(pool.run(|| ready(text + " there")).await.unwrap(), "over there");
+            assert_eq!(
+                pool.run(|| ready(text + " there")).await.unwrap(),
+                "over there"
+            );
             let handle = pool.spawn(async || 42);
             assert_eq!(handle.await.unwrap(), 42);
             let error: Result<(), io::Error> = pool
@@ -90,7 +93,10 @@ fn closures_that_return_async_blocks_and_async_closures_both_work() {
             assert_eq!(pool.run(|| async { 1 }).await.unwrap(), 1);
             assert_eq!(pool.run(async || 2).await.unwrap(), 2);
             assert_eq!(pool.run(named).await.unwrap(), 3);
-            assert_eq!(pool.run(move || async move { text }).await.unwrap(), "moved");
+            assert_eq!(
+                pool.run(move || async move { text }).await.unwrap(),
+                "moved"
+            );
             assert_eq!(pool.run(async move || other).await.unwrap(), "moved");
             assert_eq!(pool.spawn(|| async { 1 }).await.unwrap(), 1);
             assert_eq!(pool.spawn(async || 2).await.unwrap(), 2);
