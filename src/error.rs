@@ -1,1 +1,167 @@
 //! Every public error of this crate.
+
+#[cfg(feature = "pool")]
+pub use crossing::{BuildError, JoinError, PanicPayload};
+
+#[cfg(feature = "pool")]
+mod crossing {
+    use std::{
+        any::Any,
+        fmt, io,
+        sync::{Mutex, PoisonError},
+    };
+
+    use crate::pool::Driver;
+
+    /// Why a piece of work on the other runtime has no result.
+    ///
+    /// Converts into [`io::Error`], so that a function that returns `io::Result` can use `?` on both
+    /// the crossing and what it brought back.
+    ///
+    /// ```
+    /// # use landbridge::{CompioPool, error::JoinError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = CompioPool::builder().threads(1).build()?;
+    /// let lost: Result<(), _> = pool.run(|| async { panic!("over there") }).await;
+    /// let Err(JoinError::Panicked(panic)) = lost else {
+    ///     unreachable!()
+    /// };
+    /// assert_eq!(panic.message().as_deref(), Some("over there"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[derive(Debug, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum JoinError {
+        /// The work panicked: its closure, its future, or the destructor of its future.
+        #[error("the work panicked on the other runtime: {0}")]
+        Panicked(PanicPayload),
+        /// The work was cancelled.
+        #[error("the work was cancelled")]
+        Cancelled,
+        /// The pool or runtime that had the work went away before the work was done.
+        #[error("the runtime that had the work went away")]
+        RuntimeGone,
+    }
+
+    impl JoinError {
+        pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+            Self::Panicked(PanicPayload::new(payload))
+        }
+
+        /// Goes on with the panic of the work on this thread.
+        ///
+        /// # Errors
+        ///
+        /// Gives the error back if the work did not panic.
+        ///
+        /// # Panics
+        ///
+        /// With the payload of the work's panic, if it panicked. The panic hook is not called again.
+        pub fn resume_unwind(self) -> Self {
+            match self {
+                Self::Panicked(panic) => std::panic::resume_unwind(panic.into_inner()),
+                other => other,
+            }
+        }
+    }
+
+    impl From<JoinError> for io::Error {
+        fn from(error: JoinError) -> Self {
+            let kind = match error {
+                JoinError::RuntimeGone => io::ErrorKind::BrokenPipe,
+                // Not `Interrupted`: whoever sees that tries again.
+                JoinError::Cancelled | JoinError::Panicked(_) => io::ErrorKind::Other,
+            };
+            Self::new(kind, error)
+        }
+    }
+
+    /// What a panic was called with.
+    ///
+    /// A payload is `Send` but not `Sync`; it is kept behind a lock, so that an error that carries it
+    /// is both, as error types of applications demand.
+    pub struct PanicPayload(Mutex<Box<dyn Any + Send>>);
+
+    impl PanicPayload {
+        pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
+            Self(Mutex::new(payload))
+        }
+
+        /// The payload, for [`std::panic::resume_unwind`] or a downcast.
+        pub fn into_inner(self) -> Box<dyn Any + Send> {
+            self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// The message, if the panic had one: what `panic!` with a text makes.
+        pub fn message(&self) -> Option<String> {
+            let payload = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            text(&**payload).map(str::to_owned)
+        }
+    }
+
+    impl fmt::Display for PanicPayload {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let message = self.message();
+            f.write_str(message.as_deref().unwrap_or("a payload that is no text"))
+        }
+    }
+
+    impl fmt::Debug for PanicPayload {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_tuple("PanicPayload")
+                .field(&self.to_string())
+                .finish()
+        }
+    }
+
+    fn text(payload: &(dyn Any + Send)) -> Option<&str> {
+        payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+    }
+
+    /// Why a pool could not be built. No thread is left behind.
+    #[derive(Debug, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum BuildError {
+        /// `threads(0)`: a pool without workers could run nothing.
+        #[error("a pool needs at least one thread")]
+        NoThreads,
+        /// The thread name has a NUL byte, which the operating system takes for its end.
+        #[error("the thread name {0:?} has a NUL byte")]
+        ThreadName(String),
+        /// The operating system refused a thread.
+        #[error("cannot start worker thread {worker}")]
+        Thread {
+            /// The index of the worker that could not be started.
+            worker: usize,
+            /// What the operating system said.
+            source: io::Error,
+        },
+        /// No driver could be set up: for [`Driver::Auto`] none of them all, else the one asked for.
+        #[error("cannot set up the I/O driver of worker {worker} ({driver:?})")]
+        Driver {
+            /// The index of the worker whose driver it is.
+            worker: usize,
+            /// What was asked for.
+            driver: Driver,
+            /// What the last attempt failed with.
+            source: io::Error,
+        },
+    }
+
+    impl From<BuildError> for io::Error {
+        fn from(error: BuildError) -> Self {
+            let kind = match &error {
+                BuildError::NoThreads | BuildError::ThreadName(_) => io::ErrorKind::InvalidInput,
+                BuildError::Thread { source, .. } | BuildError::Driver { source, .. } => {
+                    source.kind()
+                }
+            };
+            Self::new(kind, error)
+        }
+    }
+}

@@ -8,7 +8,19 @@ pub mod error;
 #[cfg(feature = "shim")]
 pub mod io;
 #[cfg(feature = "pool")]
-pub mod rt;
+pub mod pool;
+#[cfg(feature = "pool")]
+pub(crate) mod rt;
+#[cfg(feature = "pool")]
+pub mod spawn;
 mod sync;
+#[cfg(feature = "pool")]
+mod unwind;
 
 pub use channel::Wait;
+#[cfg(feature = "pool")]
+pub use error::JoinError;
+#[cfg(feature = "pool")]
+pub use pool::{CompioPool, Driver};
+#[cfg(feature = "pool")]
+pub use spawn::{JoinHandle, TokioHandleExt};

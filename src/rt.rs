@@ -1,8 +1,24 @@
-//! For libraries that serve both runtimes.
+//! For code that serves both runtimes.
 
 use std::future::Future;
 
-/// Starts `future` on this thread; it goes on by itself.
+use crate::{
+    pool::{schedule, with_local},
+    spawn::task,
+};
+
+/// Starts `future` on this thread, in Compio's context; it goes on by itself.
+///
+/// On a worker it is a task of the pool's own: a wake-up from another thread goes through the inbox,
+/// and the pool's shutdown waits for it. On another Compio runtime it is a task of Compio's.
 pub(crate) fn spawn_local_detached(future: impl Future<Output = ()> + 'static) {
-    compio::runtime::spawn(future).detach();
+    let home = with_local(|local| local.shared.clone());
+    match home {
+        Some(home) => {
+            let (job, task) = task::new_local(&home, || future);
+            task.detach();
+            schedule(job);
+        }
+        None => compio::runtime::spawn(future).detach(),
+    }
 }

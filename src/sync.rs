@@ -15,3 +15,10 @@ pub(crate) use loom::{
     hint::spin_loop,
     sync::{Arc, Mutex, MutexGuard, atomic},
 };
+
+/// Locks, also after a panic: for state that no panic under the lock can leave half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -85,16 +85,28 @@ impl Look {
                         true
                     }
                     Some(end) => {
-                        let spent = end - start;
-                        self.pause = (self.pause * 2)
-                            .min(LONGEST_PAUSE)
-                            .max(spent * PAUSE_FACTOR);
-                        self.paused_until = Some(end + self.pause);
+                        self.pause_after(end - start, end);
                         false
                     }
                 }
             }
         }
+    }
+
+    /// What the last look found was not what looking is for: it counts as having found nothing.
+    #[cfg_attr(
+        not(feature = "pool"),
+        expect(dead_code, reason = "only a worker calls it")
+    )]
+    pub(crate) fn did_not_pay(&mut self) {
+        self.pause_after(LOOK, Instant::now());
+    }
+
+    fn pause_after(&mut self, spent: Duration, end: Instant) {
+        self.pause = (self.pause * 2)
+            .min(LONGEST_PAUSE)
+            .max(spent * PAUSE_FACTOR);
+        self.paused_until = Some(end + self.pause);
     }
 }
 

@@ -1,0 +1,240 @@
+//! A task of a worker, whatever its type.
+//!
+//! `async_task` puts a task's state, future and waker in one allocation, and lets its user put
+//! *metadata* there too. Ours begins with a [`Header`]: the link that the inbox needs, the worker
+//! that the task belongs to, and how to get back to the typed `Runnable`. A [`Job`] is one pointer to
+//! that header and owns the task's `Runnable`, so that queues of jobs allocate nothing.
+
+#![expect(
+    unsafe_code,
+    reason = "one queue holds runnables of every type, as a pointer and a table of functions"
+)]
+
+use std::{fmt, mem::ManuallyDrop, ptr, ptr::NonNull, sync::Arc, task::Waker};
+
+use async_task::Runnable;
+
+use super::{inbox::Node, worker::Shared};
+use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+
+/// The task's future may exist: from here on the task is polled and dropped on its worker only.
+/// Set by the worker at the first poll, or at birth for a task that was made on the worker.
+const STARTED: u8 = 1;
+/// Somebody asked for the task's cancellation. Never cleared.
+const CANCELLED: u8 = 1 << 1;
+
+/// What every task's metadata begins with.
+pub(crate) struct Header {
+    next: AtomicPtr<Header>,
+    /// `Runnable::into_raw` of this task; the same at every call. Null until the first job.
+    runnable: AtomicPtr<()>,
+    table: &'static Table,
+    flags: AtomicU8,
+    home: Arc<Shared>,
+}
+
+/// The operations of a job that depend on the type of its task.
+struct Table {
+    run: unsafe fn(NonNull<()>),
+    waker: unsafe fn(NonNull<()>) -> Waker,
+    drop: unsafe fn(NonNull<()>),
+    abandon: unsafe fn(NonNull<()>),
+}
+
+/// A task's metadata.
+///
+/// # Safety
+///
+/// `header` returns a reference into `self`, the same at every call.
+pub(crate) unsafe trait Metadata: Send + Sync + 'static {
+    fn header(&self) -> &Header;
+
+    /// Tells the one who waits that the worker is gone. The future is not touched.
+    fn abandon(&self);
+}
+
+// SAFETY: `next` is a field; only `Inbox` uses it.
+unsafe impl Node for Header {
+    fn next(&self) -> &AtomicPtr<Self> {
+        &self.next
+    }
+}
+
+impl Header {
+    pub(crate) fn new<M: Metadata>(home: Arc<Shared>) -> Self {
+        Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            runnable: AtomicPtr::new(ptr::null_mut()),
+            table: const {
+                &Table {
+                    run: run::<M>,
+                    waker: waker::<M>,
+                    drop: drop_runnable::<M>,
+                    abandon: abandon::<M>,
+                }
+            },
+            flags: AtomicU8::new(0),
+            home,
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Shared> {
+        &self.home
+    }
+
+    pub(crate) fn set_started(&self) {
+        self.flags.fetch_or(STARTED, Ordering::Relaxed);
+    }
+
+    fn is_started(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & STARTED != 0
+    }
+
+    /// The caller wakes the task afterwards; that orders the flag before the poll that looks at it.
+    pub(crate) fn set_cancelled(&self) {
+        self.flags.fetch_or(CANCELLED, Ordering::Release);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & CANCELLED != 0
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("started", &self.is_started())
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Owns the `Runnable` of one task.
+///
+/// Dropping it drops the task's future: on its worker, or anywhere while it has not been started.
+pub(crate) struct Job(NonNull<Header>);
+
+// SAFETY: a job is a `Runnable<M>` with `M: Metadata`, so `Send + Sync`; `async_task` makes that
+// runnable `Send`. That the future in it may not be is what `Header::is_started` is for: see
+// `spawn::task`, which is where tasks are made.
+unsafe impl Send for Job {}
+
+impl Job {
+    pub(crate) fn new<M: Metadata>(runnable: Runnable<M>) -> Self {
+        let header = NonNull::from(runnable.metadata().header());
+        let raw = runnable.into_raw();
+        let job = Self(header);
+        job.header().runnable.store(raw.as_ptr(), Ordering::Relaxed);
+        job
+    }
+
+    /// The pointer that an [`Inbox`](super::inbox::Inbox) holds; [`from_node`](Self::from_node) makes
+    /// it a job again.
+    pub(crate) fn into_node(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// # Safety
+    ///
+    /// `node` is from [`into_node`](Self::into_node), and this is the only job made of it since.
+    pub(crate) unsafe fn from_node(node: NonNull<Header>) -> Self {
+        Self(node)
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the header is in the task's allocation, which the runnable that this job owns
+        // keeps alive.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Polls the task once. Only its worker calls it.
+    pub(crate) fn run(self) {
+        let run = self.header().table.run;
+        let raw = self.into_raw();
+        // SAFETY: the table and the runnable are of the same task (`new`), and `into_raw` has made
+        // this call the runnable's only owner.
+        unsafe { run(raw) }
+    }
+
+    /// Wakes the task.
+    pub(crate) fn waker(&self) -> Waker {
+        let waker = self.header().table.waker;
+        // SAFETY: as in `run`; the runnable stays this job's.
+        unsafe { waker(self.raw()) }
+    }
+
+    /// Drops the job where it is, if its future was never started; else tells the one who waits, and
+    /// leaks it: this is not its worker. Returns whether it was leaked.
+    pub(crate) fn discard(self) -> bool {
+        let leak = self.header().is_started();
+        if leak {
+            let abandon = self.header().table.abandon;
+            let raw = self.into_raw();
+            // SAFETY: as in `run`.
+            unsafe { abandon(raw) }
+        }
+        leak
+    }
+
+    fn into_raw(self) -> NonNull<()> {
+        let raw = self.raw();
+        std::mem::forget(self);
+        raw
+    }
+
+    fn raw(&self) -> NonNull<()> {
+        NonNull::new(self.header().runnable.load(Ordering::Relaxed))
+            .expect("a job is made of a runnable")
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let drop = self.header().table.drop;
+        let raw = self.raw();
+        // SAFETY: as in `run`; this job is not used again.
+        unsafe { drop(raw) }
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Job").field(self.header()).finish()
+    }
+}
+
+/// # Safety
+///
+/// For this and those below: `raw` is from `Runnable::<M>::into_raw` and owned by the caller.
+unsafe fn run<M: Metadata>(raw: NonNull<()>) {
+    // SAFETY: this function's contract.
+    let runnable = unsafe { Runnable::<M>::from_raw(raw) };
+    runnable.run();
+}
+
+/// # Safety
+///
+/// See [`run`]; it stays the caller's.
+unsafe fn waker<M: Metadata>(raw: NonNull<()>) -> Waker {
+    // SAFETY: this function's contract; the guard keeps the second owner from being dropped.
+    let runnable = ManuallyDrop::new(unsafe { Runnable::<M>::from_raw(raw) });
+    runnable.waker()
+}
+
+/// # Safety
+///
+/// See [`run`].
+unsafe fn drop_runnable<M: Metadata>(raw: NonNull<()>) {
+    // SAFETY: this function's contract.
+    drop(unsafe { Runnable::<M>::from_raw(raw) });
+}
+
+/// # Safety
+///
+/// See [`run`].
+unsafe fn abandon<M: Metadata>(raw: NonNull<()>) {
+    // SAFETY: this function's contract.
+    let runnable = unsafe { Runnable::<M>::from_raw(raw) };
+    runnable.metadata().abandon();
+    std::mem::forget(runnable);
+}

@@ -1,0 +1,409 @@
+//! One thread of a pool: its loop, and what others may do to it.
+//!
+//! The loop drives Compio's runtime through its public low-level calls rather than `block_on`, so
+//! that it owns the moment of going to sleep: only then is the worker marked asleep, and only then
+//! does a producer pay for a wake-up.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use compio::runtime::Runtime;
+use slab::Slab;
+
+use super::{
+    builder::DriverKind,
+    doorbell::Doorbell,
+    gate::Gate,
+    inbox::{Inbox, Push},
+    job::{Header, Job},
+    metrics,
+    run_queue::RunQueue,
+};
+use crate::channel::{Look, Wait};
+
+/// Jobs between two looks at the driver, while there are jobs: what Compio's own loop does.
+pub(crate) const EVENT_INTERVAL: usize = 61;
+/// Turns of a look between two looks at the driver. A turn is a few nanoseconds to a few tens; asking
+/// the kernel costs about a microsecond, and with `coop_taskrun` no completion arrives without it.
+const LOOKS_PER_DRIVER_POLL: u32 = 64;
+
+/// What the worker is to do. Only ever raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Command {
+    Run = 0,
+    /// Finish what was taken on, then end.
+    Drain = 1,
+    /// Cancel what runs and end.
+    Stop = 2,
+}
+
+/// What other threads see of a worker.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) index: usize,
+    pub(crate) driver: DriverKind,
+    /// For those who wait for this worker's results.
+    pub(crate) wait: Wait,
+    inbox: Inbox<Header>,
+    doorbell: Doorbell,
+    command: AtomicU8,
+    pub(crate) counts: metrics::Shared,
+    pub(crate) own: metrics::Own,
+}
+
+impl Shared {
+    pub(crate) fn new(index: usize, driver: DriverKind, wait: Wait, waker: Waker) -> Self {
+        Self {
+            index,
+            driver,
+            wait,
+            inbox: Inbox::new(),
+            doorbell: Doorbell::new(waker),
+            command: AtomicU8::new(Command::Run as u8),
+            counts: metrics::Shared::default(),
+            own: metrics::Own::default(),
+        }
+    }
+
+    pub(crate) fn order(&self, command: Command) {
+        self.command.fetch_max(command as u8, Ordering::Relaxed);
+        if self.inbox.nudge() {
+            self.doorbell.ring();
+        }
+    }
+
+    fn command(&self) -> Command {
+        match self.command.load(Ordering::Relaxed) {
+            0 => Command::Run,
+            1 => Command::Drain,
+            _ => Command::Stop,
+        }
+    }
+
+    /// Whether the calling thread is this worker.
+    pub(crate) fn is_here(&self) -> bool {
+        with_local(|local| std::ptr::eq(&*local.shared, self)) == Some(true)
+    }
+
+    pub(crate) fn metrics(&self) -> metrics::WorkerMetrics {
+        let in_flight = self.counts.in_flight.load(Ordering::Relaxed);
+        let crossings = self.own.crossings.get();
+        let wakeups_sent = self.doorbell.rings();
+        metrics::WorkerMetrics {
+            driver: self.driver,
+            in_flight,
+            queued: in_flight.saturating_sub(self.own.active.load(Ordering::Relaxed)),
+            completed: self.own.completed.get(),
+            cancelled: self.own.cancelled.get(),
+            panicked: self.own.panicked.get(),
+            crossings,
+            wakeups_sent,
+            wakeups_saved: crossings.saturating_sub(wakeups_sent),
+            parks: self.own.parks.get(),
+            looks_paid: self.own.looks_paid.get(),
+            leaked_tasks: self.counts.leaked_tasks.load(Ordering::Relaxed),
+            leaked_runtimes: self.own.leaked_runtimes.get(),
+        }
+    }
+}
+
+/// Puts a job on its worker's queue: the local one without a system call when the caller is that
+/// worker, else through the inbox.
+///
+/// Never blocks and never drops a started job: this is what every waker ends in.
+pub(crate) fn schedule(job: Job) {
+    let mut job = Some(job);
+    with_local(|local| {
+        if let Some(here) = job.take_if(|job| Arc::ptr_eq(job.header().home(), &local.shared)) {
+            local.queue.push(here);
+        }
+    });
+    if let Some(job) = job {
+        // The job may have run and be gone before the ring: keep its worker.
+        let home = Arc::clone(job.header().home());
+        send(&home, job);
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "the inbox holds jobs as pointers to their headers"
+)]
+fn send(home: &Shared, job: Job) {
+    // SAFETY: a job's header lives as long as its runnable, which the pointer stands for until
+    // `from_node` below or in `Local::collect`.
+    match unsafe { home.inbox.push(job.into_node()) } {
+        Push::Queued => {}
+        Push::Ring => home.doorbell.ring(),
+        Push::Closed(node) => {
+            // SAFETY: the very node that was pushed, handed back.
+            let job = unsafe { Job::from_node(node) };
+            if job.discard() {
+                home.counts.leaked_tasks.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// What the worker's own thread has of it.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: RunQueue,
+    /// A waker of every task that was started and is not finished, so that the worker's end can
+    /// reach them all.
+    active: RefCell<Slab<Waker>>,
+    /// The task that is being polled.
+    current: Cell<Option<usize>>,
+    /// Tasks that wait for this pool's shutdown, which therefore does not wait for them.
+    exempt: RefCell<Vec<usize>>,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+}
+
+/// Calls `f` with this thread's worker, if this is one.
+pub(crate) fn with_local<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
+    LOCAL
+        .try_with(|local| {
+            // A clone would do as well; the borrow is shared, and nobody takes it mutably but the
+            // worker's start and end, which run nobody else's code meanwhile.
+            local.borrow().as_deref().map(f)
+        })
+        .ok()
+        .flatten()
+}
+
+impl Local {
+    fn new(shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            queue: RunQueue::default(),
+            active: RefCell::default(),
+            current: Cell::new(None),
+            exempt: RefCell::default(),
+        })
+    }
+
+    /// Enters a task into the worker's registry.
+    pub(crate) fn register(&self, waker: Waker) -> usize {
+        let key = self.active.borrow_mut().insert(waker);
+        self.note_active();
+        key
+    }
+
+    pub(crate) fn deregister(&self, key: usize) {
+        let waker = self.active.borrow_mut().try_remove(key);
+        self.exempt.borrow_mut().retain(|exempt| *exempt != key);
+        self.note_active();
+        drop(waker);
+    }
+
+    /// Polls with `key` as the current task.
+    pub(crate) fn polling<R>(&self, key: usize, poll: impl FnOnce() -> R) -> R {
+        let outer = self.current.replace(Some(key));
+        let result = poll();
+        self.current.set(outer);
+        result
+    }
+
+    /// The pool's shutdown will not wait for the task that is being polled; whether there is one.
+    pub(crate) fn exempt_current(&self) -> bool {
+        let Some(key) = self.current.get() else {
+            return false;
+        };
+        let mut exempt = self.exempt.borrow_mut();
+        if !exempt.contains(&key) {
+            exempt.push(key);
+        }
+        true
+    }
+
+    fn note_active(&self) {
+        let active = self.active.borrow().len();
+        self.shared.own.active.store(active, Ordering::Relaxed);
+    }
+
+    /// Moves what came from other threads to the run queue; how much that was.
+    #[expect(unsafe_code, reason = "see `send`")]
+    pub(crate) fn collect(&self) -> usize {
+        let mut n = 0;
+        for node in self.shared.inbox.take() {
+            // SAFETY: `send` pushed it with `into_node`, and the inbox gives each node out once.
+            self.queue.push(unsafe { Job::from_node(node) });
+            n += 1;
+        }
+        if n > 0 {
+            self.shared.own.crossings.add(n as u64);
+        }
+        n
+    }
+
+    /// Refuses all further jobs; those that were still in the inbox go to the run queue.
+    #[expect(unsafe_code, reason = "see `send`")]
+    pub(crate) fn close(&self) {
+        for node in self.shared.inbox.close() {
+            // SAFETY: as in `collect`.
+            self.queue.push(unsafe { Job::from_node(node) });
+        }
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.active.borrow().len()
+    }
+
+    /// Puts every task on the run queue that is not there already.
+    pub(crate) fn wake_all(&self) {
+        // Collected first: waking may run a foreign destructor, and that may come back here.
+        let wakers: Vec<Waker> = self
+            .active
+            .borrow()
+            .iter()
+            .map(|(_, waker)| waker.clone())
+            .collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// The loop of one worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) runtime: Runtime,
+    pub(crate) local: Rc<Local>,
+    gate: Arc<Gate>,
+    look: Look,
+    drained: bool,
+}
+
+impl Worker {
+    /// Makes this thread a worker.
+    pub(crate) fn new(runtime: Runtime, shared: Arc<Shared>, gate: Arc<Gate>) -> Self {
+        let look = Look::new(shared.wait);
+        let local = Local::new(shared);
+        LOCAL.set(Some(Rc::clone(&local)));
+        Self {
+            runtime,
+            local,
+            gate,
+            look,
+            drained: false,
+        }
+    }
+
+    /// Runs until the pool wants it to end. Called inside the runtime's context.
+    pub(crate) fn run(&mut self) {
+        // Jobs that ran since the driver was last looked at.
+        let mut unpolled = 0;
+        loop {
+            let command = self.local.shared.command();
+            self.local.collect();
+            unpolled += self.run_batch();
+            let compio_has_more = self.runtime.run();
+            if self.is_over(command) {
+                return;
+            }
+            if compio_has_more || !self.local.queue.is_empty() || unpolled >= EVENT_INTERVAL {
+                self.runtime.poll_with(Some(Duration::ZERO));
+                unpolled = 0;
+            } else if self.local.shared.inbox.is_empty() && !self.look_again(command) {
+                self.park(command);
+                unpolled = 0;
+            }
+        }
+    }
+
+    fn run_batch(&self) -> usize {
+        for ran in 0..EVENT_INTERVAL {
+            match self.local.queue.pop() {
+                Some(job) => job.run(),
+                None => return ran,
+            }
+        }
+        EVENT_INTERVAL
+    }
+
+    fn is_over(&mut self, command: Command) -> bool {
+        match command {
+            Command::Run => false,
+            Command::Stop => true,
+            Command::Drain => {
+                let idle = self.local.queue.is_empty() && self.local.shared.inbox.is_empty();
+                let active = self.local.active();
+                if idle && !self.drained && active == self.local.exempt.borrow().len() {
+                    self.drained = true;
+                    self.gate.drained();
+                }
+                idle && active == 0
+            }
+        }
+    }
+
+    /// Looks for work a little longer before sleeping, if that has been paying; whether to go on
+    /// without sleeping.
+    fn look_again(&mut self, command: Command) -> bool {
+        let Self {
+            runtime,
+            local,
+            look,
+            ..
+        } = self;
+        let mut turn = 0_u32;
+        let mut driver_had_something = false;
+        let found = look.look(|| {
+            if !local.shared.inbox.is_empty() || local.shared.command() != command {
+                return true;
+            }
+            turn += 1;
+            if turn.is_multiple_of(LOOKS_PER_DRIVER_POLL) {
+                runtime.poll_with(Some(Duration::ZERO));
+                driver_had_something = runtime.run() || !local.queue.is_empty();
+            }
+            driver_had_something
+        });
+        if driver_had_something {
+            // Waiting for the kernel is better done asleep: only work from other threads is worth
+            // keeping a CPU for.
+            look.did_not_pay();
+        } else if found {
+            local.shared.own.looks_paid.add(1);
+        }
+        found
+    }
+
+    /// Sleeps in the driver, until it has something, a timer fires or somebody rings.
+    fn park(&mut self, command: Command) {
+        let shared = &self.local.shared;
+        if shared.inbox.try_sleep() && shared.command() == command {
+            shared.own.parks.add(1);
+            self.runtime.poll_with(self.runtime.current_timeout());
+        }
+        // `collect`, which follows, marks the worker awake.
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// The parts that the worker's end needs.
+    pub(crate) fn leave(self) -> (Runtime, Rc<Local>, Arc<Gate>) {
+        (self.runtime, self.local, self.gate)
+    }
+}
+
+/// This thread is no worker any more: wake-ups of its tasks find its inbox closed.
+pub(crate) fn forget_local() {
+    let local = LOCAL.take();
+    drop(local);
+}

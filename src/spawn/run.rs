@@ -1,0 +1,89 @@
+//! Structured work: cancelled with the one who waits for it.
+
+use std::{
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use super::{join::Scoped, task};
+use crate::{
+    error::JoinError,
+    pool::{PoolShared, schedule},
+};
+
+/// The future of [`CompioPool::run`](crate::CompioPool::run).
+///
+/// Lazy: nothing is submitted before the first poll. It is `Send + 'static` whatever the work's
+/// future is, and does not keep the pool alive.
+#[must_use = "the work is not submitted unless this is awaited"]
+pub struct Run<F, Fut: Future> {
+    state: State<F, Fut::Output>,
+    /// The future exists on its worker only.
+    future: PhantomData<fn() -> Fut>,
+}
+
+enum State<F, T> {
+    Idle { pool: Arc<PoolShared>, work: F },
+    Waiting(Scoped<T>),
+    Done,
+}
+
+impl<F, Fut: Future> Run<F, Fut> {
+    pub(super) fn new(pool: Arc<PoolShared>, work: F) -> Self {
+        Self {
+            state: State::Idle { pool, work },
+            future: PhantomData,
+        }
+    }
+}
+
+// Nothing in it is pinned: the closure is moved to the worker before it is called.
+impl<F, Fut: Future> Unpin for Run<F, Fut> {}
+
+impl<F, Fut> Future for Run<F, Fut>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+{
+    type Output = Result<Fut::Output, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let State::Idle { .. } = this.state {
+            let State::Idle { pool, work } = mem::replace(&mut this.state, State::Done) else {
+                unreachable!("just seen");
+            };
+            if !pool.is_open() {
+                return Poll::Ready(Err(JoinError::RuntimeGone));
+            }
+            let (job, task) = task::new(pool.pick(), work);
+            this.state = State::Waiting(Scoped::new(task));
+            schedule(job);
+        }
+        let State::Waiting(waiting) = &this.state else {
+            panic!("polled after it was ready");
+        };
+        let result = waiting.poll(cx);
+        if result.is_ready() {
+            this.state = State::Done;
+        }
+        result
+    }
+}
+
+impl<F, Fut: Future> fmt::Debug for Run<F, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Idle { .. } => "not submitted",
+            State::Waiting(_) => "waiting",
+            State::Done => "done",
+        };
+        f.debug_tuple("Run").field(&state).finish()
+    }
+}

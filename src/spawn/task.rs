@@ -1,0 +1,262 @@
+//! How a closure becomes a job.
+//!
+//! The task's one allocation is made by whoever submits it and holds, side by side, `async_task`'s
+//! state, the [`Cell`] (the inbox's link and the hand-over of the result) and the [`Body`]. The body
+//! is the closure until the worker polls it for the first time, and from then on the future that the
+//! closure returned.
+
+#![expect(
+    unsafe_code,
+    reason = "`async_task` leaves it to us where a future that is not `Send` is polled and dropped"
+)]
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use async_task::{Builder, Task};
+use pin_project_lite::pin_project;
+
+use super::handover::Handover;
+use crate::{
+    error::JoinError,
+    pool::{Header, Job, Metadata, Shared, schedule, with_local},
+    unwind::{catch, discard, swallow},
+};
+
+/// A task's metadata: what it shares with those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Cell<T> {
+    pub(crate) header: Header,
+    pub(crate) result: Handover<Result<T, JoinError>>,
+}
+
+// SAFETY: `header` is a field.
+unsafe impl<T: Send + 'static> Metadata for Cell<T> {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn abandon(&self) {
+        self.finish(Err(JoinError::RuntimeGone));
+    }
+}
+
+impl<T> Cell<T> {
+    /// Hands the result over and tells the one who waits. Panics of foreign code stay here.
+    fn finish(&self, result: Result<T, JoinError>) {
+        match self.result.complete(result) {
+            Ok(None) => {}
+            Ok(Some(waker)) => swallow(|| waker.wake()),
+            Err(unwanted) => swallow(|| drop(unwanted)),
+        }
+    }
+}
+
+/// Makes a task of a closure that may be called on another thread: on `home`, at its first poll.
+pub(crate) fn new<F, Fut>(home: &Arc<Shared>, work: F) -> (Job, Task<(), Cell<Fut::Output>>)
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+{
+    home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the future may not be `Send`. Until the body's first poll there is no future, only the
+    // closure, which is `Send`. From then on the task is marked as started, and `pool` polls and
+    // drops started tasks on their worker only: `schedule` queues them for it and leaks them when it
+    // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox.
+    // `schedule` is `Send + Sync`, and everything is `'static`.
+    unsafe { spawn(home, work) }
+}
+
+/// Makes a task of a closure that stays on this thread, which is `home`.
+pub(crate) fn new_local<F, Fut>(home: &Arc<Shared>, work: F) -> (Job, Task<(), Cell<Fut::Output>>)
+where
+    F: FnOnce() -> Fut + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+{
+    debug_assert!(home.is_here());
+    home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
+    // before anybody else can know of it.
+    let (job, task) = unsafe { spawn(home, work) };
+    job.header().set_started();
+    (job, task)
+}
+
+/// # Safety
+///
+/// The closure, and the future that it returns unless the task has never been polled, are used and
+/// dropped on `home`'s thread only.
+unsafe fn spawn<F, Fut>(home: &Arc<Shared>, work: F) -> (Job, Task<(), Cell<Fut::Output>>)
+where
+    F: FnOnce() -> Fut + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+{
+    let cell = Cell {
+        header: Header::new::<Cell<Fut::Output>>(Arc::clone(home)),
+        result: Handover::new(),
+    };
+    let builder = Builder::new().metadata(cell);
+    // SAFETY: this function's contract.
+    let (runnable, task) = unsafe {
+        builder.spawn_unchecked(
+            move |cell| Body {
+                stage: Stage::Closure { work: Some(work) },
+                cell,
+                key: None,
+            },
+            |runnable| schedule(Job::new(runnable)),
+        )
+    };
+    (Job::new(runnable), task)
+}
+
+pin_project! {
+    /// What a task polls. Catches every panic of the work: `async_task` would end the process for
+    /// one in a destructor.
+    struct Body<'a, F, Fut>
+    where
+        Fut: Future,
+    {
+        #[pin]
+        stage: Stage<F, Fut>,
+        cell: &'a Cell<Fut::Output>,
+        // The entry in the worker's registry, from the first poll until the end.
+        key: Option<usize>,
+    }
+
+    impl<F, Fut> PinnedDrop for Body<'_, F, Fut>
+    where
+        Fut: Future,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            // After `poll` has returned ready there is nothing left to do here.
+            if !matches!(this.stage, Stage::Over) {
+                this.end(Err(Unfinished::Dropped));
+            }
+        }
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F, Fut> {
+        Closure { work: Option<F> },
+        Future { #[pin] future: Fut },
+        Over,
+    }
+}
+
+/// Why there is no output.
+enum Unfinished {
+    Cancelled,
+    Dropped,
+    Panicked(Box<dyn std::any::Any + Send>),
+}
+
+impl<F, Fut> Future for Body<'_, F, Fut>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let key = match self.key {
+            Some(key) => key,
+            None => self.as_mut().start(cx),
+        };
+        if self.cell.header.is_cancelled() {
+            self.end(Err(Unfinished::Cancelled));
+            return Poll::Ready(());
+        }
+        let stage = self.as_mut().project().stage;
+        let polled = with_local(|local| local.polling(key, || catch(|| stage.poll(cx))))
+            .expect("tasks are polled by their worker");
+        match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => self.end(Ok(output)),
+            Err(payload) => self.end(Err(Unfinished::Panicked(payload))),
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<F, Fut> Body<'_, F, Fut>
+where
+    Fut: Future,
+{
+    /// Called at the first poll.
+    fn start(self: Pin<&mut Self>, cx: &mut Context<'_>) -> usize {
+        let this = self.project();
+        this.cell.header.set_started();
+        let key = with_local(|local| local.register(cx.waker().clone()))
+            .expect("tasks are polled by their worker");
+        *this.key = Some(key);
+        key
+    }
+
+    /// Drops the work, does the accounts, then hands the result over: whoever sees the result may
+    /// rely on the future's being gone and on the counters.
+    fn end(mut self: Pin<&mut Self>, outcome: Result<Fut::Output, Unfinished>) {
+        // `Pin::set` drops the old value in place and writes the new one even if that panics.
+        let dropped = catch(|| self.as_mut().project().stage.set(Stage::Over));
+        let this = self.project();
+        let home = this.cell.header.home();
+        let result = match (outcome, dropped) {
+            (Ok(output), Ok(())) => Ok(output),
+            (Err(Unfinished::Panicked(first)), dropped) => {
+                if let Err(second) = dropped {
+                    discard(second);
+                }
+                Err(JoinError::panicked(first))
+            }
+            (outcome, Err(payload)) => {
+                swallow(|| drop(outcome));
+                Err(JoinError::panicked(payload))
+            }
+            (Err(Unfinished::Dropped), Ok(())) if !this.cell.header.is_cancelled() => {
+                Err(JoinError::RuntimeGone)
+            }
+            (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(())) => Err(JoinError::Cancelled),
+        };
+        if let Some(key) = this.key.take() {
+            let count = match &result {
+                Ok(_) => &home.own.completed,
+                Err(JoinError::Panicked(_)) => &home.own.panicked,
+                Err(_) => &home.own.cancelled,
+            };
+            // Only the worker gets here: the task has been started.
+            count.add(1);
+            with_local(|local| local.deregister(key));
+        }
+        home.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+        this.cell.finish(result);
+    }
+}
+
+impl<F, Fut> Stage<F, Fut>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future,
+{
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
+        if let StageProjection::Closure { work } = self.as_mut().project() {
+            let work = work.take().expect("the closure is called once");
+            let future = work();
+            self.set(Self::Future { future });
+        }
+        match self.project() {
+            StageProjection::Future { future } => future.poll(cx),
+            StageProjection::Closure { .. } | StageProjection::Over => {
+                unreachable!("polled after it was over")
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Panics that must not get past a certain line.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Runs `f`; its panic, if it panics, is returned.
+///
+/// For calls into a user's code between which and the panic nothing of ours is left half done.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
+/// Runs `f`; a panic of it ends here. The panic hook has reported it.
+pub(crate) fn swallow(f: impl FnOnce()) {
+    if let Err(payload) = catch(f) {
+        discard(payload);
+    }
+}
+
+/// Drops a panic's payload, whose own destructor may panic too.
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch(|| drop(payload)) {
+        // A third attempt could go on for ever.
+        std::mem::forget(second);
+    }
+}
