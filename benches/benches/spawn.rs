@@ -12,7 +12,11 @@
 use std::{pin::Pin, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use landbridge_benches::spawn::{BURST, bursts, dispatch, dispatcher, round_trips, tokio_side};
+use landbridge::Wait;
+use landbridge_benches::spawn as side;
+use landbridge_benches::spawn::{
+    BURST, bursts, dispatch, dispatcher, pool, round_trips, tokio_side,
+};
 use tokio::sync::oneshot;
 
 type Local = Pin<Box<dyn Future<Output = ()>>>;
@@ -119,6 +123,18 @@ fn spawn(criterion: &mut Criterion) {
             on_tokio(&runtime, iterations, move || by_hand.send())
         });
     });
+    for (name, wait) in [
+        ("ours, Park", Wait::Park),
+        ("ours, Adaptive", Wait::Adaptive),
+    ] {
+        let pool = pool(wait);
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let pool = pool.clone();
+                on_tokio(&runtime, iterations, move || side::run(&pool))
+            });
+        });
+    }
     group.finish();
 
     // One iteration is a burst of 64.
@@ -135,6 +151,18 @@ fn spawn(criterion: &mut Criterion) {
             bursts_on_tokio(&runtime, iterations, move || by_hand.send())
         });
     });
+    for (name, wait) in [
+        ("ours, Park", Wait::Park),
+        ("ours, Adaptive", Wait::Adaptive),
+    ] {
+        let pool = pool(wait);
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let pool = pool.clone();
+                bursts_on_tokio(&runtime, iterations, move || side::spawn(&pool))
+            });
+        });
+    }
     group.finish();
 }
 

@@ -3,11 +3,32 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use compio_dispatcher::Dispatcher;
+use landbridge::{CompioPool, Wait};
 
-use crate::Row;
+use crate::{Config, Row};
 
 /// The rows of this group.
-pub const ROWS: &[Row] = &[];
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "spawn.round_trip",
+        unit: "us/op",
+        peer_name: "compio-dispatcher",
+        goal: Some(0.20),
+        doc: "from a task on Tokio with two workers: send a trivial closure to the one Compio thread and \
+              await its result, back to back; wall time. Ours is `run` on a pool with `Wait::Adaptive`. \
+              Nothing is pinned.",
+        round: |config| config.both(run_round_trips, dispatcher_round_trips),
+    },
+    Row {
+        name: "spawn.burst64",
+        unit: "us/op",
+        peer_name: "compio-dispatcher",
+        goal: Some(0.60),
+        doc: "the same, but 64 are sent before the first is awaited, and then the next 64; wall time for \
+              each one. Ours is `spawn`. Nothing is pinned.",
+        round: |config| config.both(spawn_bursts, dispatcher_bursts),
+    },
+];
 
 /// Operations that are under way at once in a burst.
 pub const BURST: usize = 64;
@@ -45,6 +66,30 @@ pub fn dispatch(dispatcher: &Dispatcher) -> impl Future<Output = u64> + Send + u
     async move { answer.await.expect("an answer") }
 }
 
+/// Our side: one thread that runs Compio.
+///
+/// # Panics
+/// When the thread cannot be started.
+pub fn pool(idle: Wait) -> CompioPool {
+    CompioPool::builder()
+        .threads(1)
+        .idle(idle)
+        .build()
+        .expect("a pool starts")
+}
+
+/// Our structured crossing, which begins when it is polled.
+pub fn run(pool: &CompioPool) -> impl Future<Output = u64> + Send + use<> {
+    let answer = pool.run(|| async { 1 });
+    async move { answer.await.expect("an answer") }
+}
+
+/// Our crossing that is under way once this returns.
+pub fn spawn(pool: &CompioPool) -> impl Future<Output = u64> + Send + use<> {
+    let answer = pool.spawn(|| async { 1 });
+    async move { answer.await.expect("an answer") }
+}
+
 /// Runs `one` to its end, again and again, on a Tokio task; microseconds of wall time for each.
 ///
 /// # Panics
@@ -78,6 +123,35 @@ where
         }
     }
     each(start, bursts * BURST as u64)
+}
+
+fn run_round_trips(config: &Config) -> f64 {
+    let pool = pool(Wait::Adaptive);
+    on_tokio(round_trips(config.operations(10_000), move || run(&pool)))
+}
+
+fn dispatcher_round_trips(config: &Config) -> f64 {
+    let peer = dispatcher();
+    on_tokio(round_trips(config.operations(10_000), move || {
+        dispatch(&peer)
+    }))
+}
+
+fn spawn_bursts(config: &Config) -> f64 {
+    let pool = pool(Wait::Adaptive);
+    on_tokio(bursts(config.operations(1_000), move || spawn(&pool)))
+}
+
+fn dispatcher_bursts(config: &Config) -> f64 {
+    let peer = dispatcher();
+    on_tokio(bursts(config.operations(1_000), move || dispatch(&peer)))
+}
+
+/// On a task, not in `block_on`: a task is where a program crosses from.
+fn on_tokio(measured: impl Future<Output = f64> + Send + 'static) -> f64 {
+    let runtime = tokio_side();
+    let task = runtime.spawn(measured);
+    runtime.block_on(task).expect("no panic")
 }
 
 fn each(start: Instant, operations: u64) -> f64 {
