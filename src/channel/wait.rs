@@ -15,8 +15,15 @@ const LOOK: Duration = Duration::from_micros(20);
 /// A look that found nothing is followed by a pause at least this many times as long: at most 5 % of
 /// the time is spent on looks that do not pay.
 const PAUSE_FACTOR: u32 = 20;
-/// The pause doubles with every look that finds nothing, up to this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// The pause doubles with every further look that finds nothing, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+/// So much may be spent on looks in vain before the first pause: one hiccup of the scheduler is no
+/// reason to sleep through the next twenty messages.
+const GRACE: Duration = Duration::from_micros(60);
+/// For so long a look keeps the CPU to itself; then it lets other threads have it between its turns,
+/// since whoever is looked for may be waiting for this very CPU. A round trip between two awake threads
+/// takes less than this.
+const YIELD_AFTER: Duration = Duration::from_micros(1);
 /// Looks between two readings of the clock.
 const LOOKS_PER_READING: u32 = 16;
 
@@ -50,6 +57,8 @@ pub enum Wait {
 #[derive(Debug)]
 pub(crate) struct Look {
     wait: Wait,
+    /// Spent in vain since a look last paid, and not yet made up for by a pause.
+    debt: Duration,
     pause: Duration,
     paused_until: Option<Instant>,
 }
@@ -58,6 +67,7 @@ impl Look {
     pub(crate) const fn new(wait: Wait) -> Self {
         Self {
             wait,
+            debt: Duration::ZERO,
             pause: Duration::ZERO,
             paused_until: None,
         }
@@ -80,12 +90,13 @@ impl Look {
                 }
                 match look_for(LOOK, start, &mut found) {
                     None => {
+                        self.debt = Duration::ZERO;
                         self.pause = Duration::ZERO;
                         self.paused_until = None;
                         true
                     }
                     Some(end) => {
-                        self.pause_after(end - start, end);
+                        self.in_vain(end - start, end);
                         false
                     }
                 }
@@ -99,13 +110,18 @@ impl Look {
         expect(dead_code, reason = "only a worker calls it")
     )]
     pub(crate) fn did_not_pay(&mut self) {
-        self.pause_after(LOOK, Instant::now());
+        self.in_vain(LOOK, Instant::now());
     }
 
-    fn pause_after(&mut self, spent: Duration, end: Instant) {
+    fn in_vain(&mut self, spent: Duration, end: Instant) {
+        self.debt += spent;
+        if self.pause.is_zero() && self.debt < GRACE {
+            return;
+        }
         self.pause = (self.pause * 2)
             .min(LONGEST_PAUSE)
-            .max(spent * PAUSE_FACTOR);
+            .max(self.debt * PAUSE_FACTOR);
+        self.debt = Duration::ZERO;
         self.paused_until = Some(end + self.pause);
     }
 }
@@ -122,6 +138,9 @@ fn look_for(bound: Duration, start: Instant, found: &mut impl FnMut() -> bool) -
         let now = Instant::now();
         if now - start >= bound {
             return Some(now);
+        }
+        if now - start >= YIELD_AFTER {
+            std::thread::yield_now();
         }
     }
 }
