@@ -321,11 +321,24 @@ impl Setup {
             }
             proactor.reuse_thread_pool(self.blocking.clone());
             match Runtime::builder().with_proactor(proactor).build() {
-                Ok(runtime) => return Ok((*kind, runtime)),
+                Ok(runtime) => return Ok((outcome(*kind, runtime.driver_type()), runtime)),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+}
+
+/// What an attempt has become: the user's `proactor` has the last word on the driver, too.
+fn outcome(attempt: DriverKind, driver: DriverType) -> DriverKind {
+    if driver.is_polling() {
+        DriverKind::Polling
+    } else if driver.is_iocp() {
+        DriverKind::Iocp
+    } else if attempt == DriverKind::IoUringTuned {
+        attempt
+    } else {
+        DriverKind::IoUring
     }
 }
 
