@@ -116,7 +116,7 @@ impl Shared {
             in_flight,
             queued: in_flight.saturating_sub(self.own.active.load(Ordering::Relaxed)),
             completed: self.own.completed.get(),
-            cancelled: self.own.cancelled.get(),
+            cancelled: self.own.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
             panicked: self.own.panicked.get(),
             crossings,
             wakeups_sent,
