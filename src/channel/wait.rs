@@ -7,11 +7,16 @@
 
 use std::{
     sync::OnceLock,
+    thread,
     time::{Duration, Instant},
 };
 
-/// The longest a single adaptive look may take: about what one sleep and wake-up costs.
-const LOOK: Duration = Duration::from_micros(20);
+/// After this long a look ends, at the next reading of the clock: with what comes on top (see
+/// [`UNTIMED`]) at most 20 µs, about what one sleep and wake-up costs.
+const LOOK: Duration = Duration::from_micros(16);
+/// What a few looks take that no reading of the clock sees: those before the first one, and those after
+/// the deadline.
+const UNTIMED: Duration = Duration::from_micros(2);
 /// A look that found nothing is followed by a pause at least this many times as long: at most 5 % of
 /// the time is spent on looks that do not pay.
 const PAUSE_FACTOR: u32 = 20;
@@ -66,55 +71,247 @@ impl Look {
     /// Calls `found` until it says yes or the look is over; whether it said yes.
     ///
     /// Allocates nothing and makes no system call but those of `found`.
-    pub(crate) fn look(&mut self, mut found: impl FnMut() -> bool) -> bool {
+    pub(crate) fn look(&mut self, found: impl FnMut() -> bool) -> bool {
+        // A model has no clock, and looking adds nothing to its interleavings.
+        if cfg!(landbridge_loom) || self.wait == Wait::Park {
+            return false;
+        }
+        self.look_with(single_cpu(), Instant::now, found)
+    }
+
+    fn look_with(
+        &mut self,
+        single_cpu: bool,
+        mut now: impl FnMut() -> Instant,
+        mut found: impl FnMut() -> bool,
+    ) -> bool {
         match self.wait {
             Wait::Park => false,
-            Wait::Spin(bound) => look_for(bound, Instant::now(), &mut found).is_none(),
+            Wait::Spin(bound) => {
+                let start = now();
+                look_until(start + bound, now, found).is_none()
+            }
             Wait::Adaptive => {
-                if single_cpu() {
+                if single_cpu {
                     return false;
                 }
-                let start = Instant::now();
-                if self.paused_until.is_some_and(|until| start < until) {
-                    return false;
-                }
-                match look_for(LOOK, start, &mut found) {
-                    None => {
-                        self.pause = Duration::ZERO;
-                        self.paused_until = None;
-                        true
+                if let Some(until) = self.paused_until {
+                    if now() < until {
+                        return false;
                     }
-                    Some(end) => {
-                        let spent = end - start;
-                        self.pause = (self.pause * 2)
-                            .min(LONGEST_PAUSE)
-                            .max(spent * PAUSE_FACTOR);
-                        self.paused_until = Some(end + self.pause);
-                        false
-                    }
+                } else if look_a_few_times(&mut found) {
+                    // While it pays, it often pays at once, and then the clock is not even read.
+                    return true;
                 }
+                let start = now();
+                let end = look_until(start + LOOK, now, found);
+                self.paused_until = end.map(|end| {
+                    let spent = end - start + UNTIMED;
+                    self.pause = (self.pause * 2)
+                        .min(LONGEST_PAUSE)
+                        .max(spent * PAUSE_FACTOR);
+                    end + self.pause
+                });
+                if end.is_none() {
+                    self.pause = Duration::ZERO;
+                }
+                end.is_none()
             }
         }
     }
 }
 
 /// `None` when found; else the time at which the look ended.
-fn look_for(bound: Duration, start: Instant, found: &mut impl FnMut() -> bool) -> Option<Instant> {
+fn look_until(
+    deadline: Instant,
+    mut now: impl FnMut() -> Instant,
+    mut found: impl FnMut() -> bool,
+) -> Option<Instant> {
     loop {
-        for _ in 0..LOOKS_PER_READING {
-            if found() {
-                return None;
-            }
-            std::hint::spin_loop();
+        if look_a_few_times(&mut found) {
+            return None;
         }
-        let now = Instant::now();
-        if now - start >= bound {
+        let now = now();
+        if now >= deadline {
             return Some(now);
         }
     }
 }
 
+fn look_a_few_times(found: &mut impl FnMut() -> bool) -> bool {
+    (0..LOOKS_PER_READING).any(|_| {
+        let found = found();
+        if !found {
+            std::hint::spin_loop();
+        }
+        found
+    })
+}
+
+/// Whether this process has one CPU, be it by a quota or by an affinity.
 fn single_cpu() -> bool {
     static SINGLE: OnceLock<bool> = OnceLock::new();
-    *SINGLE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
+    *SINGLE.get_or_init(|| {
+        let one = thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
+        // Perhaps it is just this thread that is pinned to a CPU; then its neighbours decide.
+        one && !(allowed_cpus("thread-self") == Some(1) && allowed_cpus("self") > Some(1))
+    })
+}
+
+/// How many CPUs the kernel allows the calling thread (`thread-self`) or the main thread (`self`).
+/// `None` where there is no such file.
+fn allowed_cpus(whose: &str) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{whose}/status")).ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+    Some(
+        mask.chars()
+            .filter_map(|digit| digit.to_digit(16))
+            .map(u32::count_ones)
+            .sum(),
+    )
+}
+
+#[cfg(all(test, not(landbridge_loom)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A clock that only the looks themselves drive: each takes 100 ns, a reading 25 ns.
+    struct Clock {
+        start: Instant,
+        elapsed: Cell<Duration>,
+    }
+
+    impl Clock {
+        fn new() -> Self {
+            Self {
+                start: Instant::now(),
+                elapsed: Cell::default(),
+            }
+        }
+
+        fn pass(&self, time: Duration) {
+            self.elapsed.set(self.elapsed.get() + time);
+        }
+
+        /// The answer, and how long the look took.
+        fn time(&self, look: &mut Look, mut found: impl FnMut() -> bool) -> (bool, Duration) {
+            let before = self.elapsed.get();
+            let now = || {
+                self.pass(Duration::from_nanos(25));
+                self.start + self.elapsed.get()
+            };
+            let found = look.look_with(false, now, || {
+                self.pass(Duration::from_nanos(100));
+                found()
+            });
+            (found, self.elapsed.get() - before)
+        }
+    }
+
+    const READING: Duration = Duration::from_nanos(25);
+
+    /// The neighbours of a waiting task wait with it: this is the bound that the docs promise them.
+    #[test]
+    fn an_adaptive_look_is_over_within_20_us() {
+        let clock = Clock::new();
+        let mut look = Look::new(Wait::Adaptive);
+        for _ in 0..1000 {
+            let (found, took) = clock.time(&mut look, || false);
+            assert!(!found);
+            assert!(took <= Duration::from_micros(20), "{took:?}");
+            clock.pass(Duration::from_millis(100));
+        }
+    }
+
+    /// A channel that is polled over and over with nothing in it must not burn the thread.
+    #[test]
+    fn looks_that_do_not_pay_take_at_most_5_percent_of_the_time() {
+        for gap in [0, 1, 10, 100, 1_000, 10_000] {
+            let clock = Clock::new();
+            let mut look = Look::new(Wait::Adaptive);
+            let mut looking = Duration::ZERO;
+            while clock.elapsed.get() < Duration::from_secs(1) {
+                let (_, took) = clock.time(&mut look, || false);
+                if took > READING {
+                    // It has just begun a pause, so what was spent until then counts against the
+                    // time until the look before.
+                    let until_now = clock.elapsed.get() + look.pause;
+                    looking += took;
+                    assert!(looking * 20 <= until_now, "{looking:?} of {until_now:?}");
+                }
+                clock.pass(Duration::from_micros(gap) + READING);
+            }
+        }
+    }
+
+    /// Quiet means quiet: a long silence makes the looks rarer and rarer.
+    #[test]
+    fn a_side_that_stays_idle_looks_ever_more_rarely() {
+        let clock = Clock::new();
+        let mut look = Look::new(Wait::Adaptive);
+        let mut looks = 0;
+        while clock.elapsed.get() < Duration::from_secs(1) {
+            let (_, took) = clock.time(&mut look, || false);
+            looks += u32::from(took > READING);
+            clock.pass(Duration::from_micros(100));
+        }
+        assert!(looks <= 30, "{looks} looks in a second");
+    }
+
+    /// While it pays, every wait begins with a look, or the first slow message would turn it off.
+    #[test]
+    fn a_look_that_paid_is_repeated_and_ends_the_pause() {
+        let clock = Clock::new();
+        let mut look = Look::new(Wait::Adaptive);
+        assert!(!clock.time(&mut look, || false).0);
+        assert!(!clock.time(&mut look, || true).0, "it pauses");
+        clock.pass(LONGEST_PAUSE);
+        for _ in 0..100 {
+            let mut left = 40;
+            let (found, _) = clock.time(&mut look, || {
+                left -= 1;
+                left == 0
+            });
+            assert!(found);
+        }
+    }
+
+    /// On one CPU the other side cannot do anything while this one looks.
+    #[test]
+    fn adaptive_does_not_look_on_one_cpu() {
+        let mut look = Look::new(Wait::Adaptive);
+        let found = look.look_with(true, Instant::now, || panic!("it looked"));
+        assert!(!found);
+    }
+
+    /// `Park` promises no look at all.
+    #[test]
+    fn park_does_not_look() {
+        assert!(!Look::new(Wait::Park).look(|| panic!("it looked")));
+    }
+
+    /// `Spin` is for those who pay for latency: it never pauses.
+    #[test]
+    fn spin_looks_for_its_time_every_time() {
+        let clock = Clock::new();
+        let bound = Duration::from_micros(50);
+        let mut look = Look::new(Wait::Spin(bound));
+        for _ in 0..10 {
+            let (found, took) = clock.time(&mut look, || false);
+            assert!(!found);
+            assert!(took >= bound && took < bound + UNTIMED * 2, "{took:?}");
+        }
+    }
+
+    /// A pinned worker is the rule on a pool; its own affinity must not turn everybody's looks off.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_cpus_of_the_process_can_be_counted() {
+        assert!(allowed_cpus("self") >= Some(1));
+        assert!(allowed_cpus("thread-self") >= Some(1));
+    }
 }
