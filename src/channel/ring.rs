@@ -188,7 +188,9 @@ impl<T> Producer<T> {
         }
         let next = self.tail.wrapping_add(STEP);
         if next.wrapping_sub(self.head) > self.high_water {
-            self.raise_high_water(next);
+            // The stale head makes the ring look fuller than it is, so look again before believing
+            // it. As the mark rises this is needed ever less often.
+            self.see_head();
         }
         // SAFETY: `has_room` saw (with Acquire) a head that is less than the capacity behind, so the
         // consumer is done with the slot; it will not touch it again before the tail has passed it,
@@ -212,19 +214,15 @@ impl<T> Producer<T> {
             seen = now;
         }
         self.tail = next;
+        let len = next.wrapping_sub(self.head);
+        if len > self.high_water {
+            self.high_water = len;
+            self.shared.high_water.0.store(len, Relaxed);
+        }
         if seen & PARKED != 0 {
             self.shared.consumer.wake();
         }
         Ok(())
-    }
-
-    /// The stale head makes the ring look fuller than it is, so look again before believing it. As
-    /// the mark rises this is needed ever less often.
-    #[cold]
-    fn raise_high_water(&mut self, next: usize) {
-        self.see_head();
-        self.high_water = self.high_water.max(next.wrapping_sub(self.head));
-        self.shared.high_water.0.store(self.high_water, Relaxed);
     }
 
     /// Arranges for a wake-up once there is room or the channel is closed. False: there may be
