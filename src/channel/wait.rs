@@ -27,14 +27,26 @@ const LOOKS_PER_READING: u32 = 16;
 
 /// What a side does when it has nothing to do: sleep at once, or look again for a while first.
 ///
-/// The same policy serves a pool's idle worker ([`idle`](crate::pool::Builder::idle)), the waiting
-/// side of a crossing and both sides of a channel.
+/// The same policy serves a pool's idle worker, the waiting side of a crossing and both sides of a
+/// channel.
 ///
 /// | policy | costs | use it |
 /// |---|---|---|
 /// | `Park` | two wake-ups for each round trip | on one CPU, or where every CPU is taken |
 /// | `Adaptive` | at most 20 µs in one poll, and at most 5 % of the time while it does not pay | by default |
 /// | `Spin` | up to the given time of one CPU, whenever there is nothing to do | for the lowest latency on a CPU of its own |
+///
+/// Measured from a Tokio task to a Compio thread, a CPU each, on a virtual machine with two (Linux
+/// 6.18), with other work on it: wall time per message of a stream through a channel for 64 messages,
+/// medians of 11 interleaved rounds, beside `tokio::sync::mpsc`; and what the receiving thread uses of
+/// its CPU while nothing comes, and while a message comes every millisecond.
+///
+/// | | stream | of Tokio's | no messages | 1000 messages/s |
+/// |---|---|---|---|---|
+/// | `Park` | 1236 ns | 0.92 | 0.01 % | 1.4 % |
+/// | `Adaptive` | 26 ns | 0.02 | 0.01 % | 1.6 % |
+/// | `Spin(50 µs)` | 25 ns | 0.03 | 0.01 % | 3.3 % |
+/// | `tokio::sync::mpsc` | 1361 ns | 1 | | 1.3 % |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {

@@ -1,4 +1,4 @@
-//! Prints what each wait policy costs: the figures in `docs/design.md`, section "Channels".
+//! Prints what each wait policy costs: the figures in the docs of `Wait`.
 //!
 //! Throughput is measured in interleaved rounds, of which the medians are printed.
 
