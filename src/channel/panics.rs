@@ -1,6 +1,7 @@
 //! Other people's code that panics must not cost anybody else a message or a wake-up.
 
 use std::{
+    any::Any,
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     task::Waker,
@@ -14,14 +15,17 @@ pub(super) fn drop_all<T>(values: impl Iterator<Item = T>) {
         if mem::needs_drop::<T>()
             && let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value)))
         {
-            first.get_or_insert(panic);
+            match &first {
+                None => first = Some(panic),
+                Some(_) => discard(panic),
+            }
         }
     }
-    // Already unwinding: a second panic would abort the process.
-    if let Some(panic) = first
-        && !thread::panicking()
-    {
-        resume_unwind(panic);
+    match first {
+        // Already unwinding: a second panic would abort the process.
+        Some(panic) if thread::panicking() => discard(panic),
+        Some(panic) => resume_unwind(panic),
+        None => {}
     }
 }
 
@@ -29,7 +33,13 @@ pub(super) fn drop_all<T>(values: impl Iterator<Item = T>) {
 /// and the message in hand goes on.
 pub(super) fn wake(waker: Waker) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        // A payload may panic again when dropped.
-        mem::forget(panic);
+        discard(panic);
+    }
+}
+
+/// A payload is a value like any other, and may panic when dropped.
+fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        mem::forget(again);
     }
 }
