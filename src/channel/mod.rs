@@ -42,8 +42,6 @@ mod budget;
 mod builder;
 #[cfg(all(test, landbridge_loom))]
 mod loom_spsc;
-mod pad;
-mod panics;
 mod ring;
 mod sleeper;
 pub mod spsc;

@@ -24,9 +24,10 @@
 
 use std::{mem::MaybeUninit, task::Waker};
 
-use super::{pad::Padded, sleeper::Sleeper};
+use super::sleeper::Sleeper;
 use crate::{
     error::{TryRecvError, TrySendError},
+    pad::Padded,
     sync::{
         Arc, UnsafeCell,
         atomic::{
@@ -363,7 +364,7 @@ impl<T> Drop for Consumer<T> {
     /// Nothing is pushed after the close, so what is dropped here is all there is.
     fn drop(&mut self) {
         self.close();
-        super::panics::drop_all(std::iter::from_fn(|| self.pop().ok()));
+        crate::unwind::drop_all(std::iter::from_fn(|| self.pop().ok()));
         self.shared.consumer.forget();
     }
 }

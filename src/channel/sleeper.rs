@@ -1,7 +1,10 @@
 use std::task::Waker;
 
-use super::{pad::Padded, panics};
-use crate::sync::{Mutex, MutexGuard};
+use crate::{
+    pad::Padded,
+    sync::{Mutex, MutexGuard, lock},
+    unwind::swallow,
+};
 
 /// Where a side leaves its waker before it sleeps.
 ///
@@ -31,7 +34,8 @@ impl Sleeper {
     pub(super) fn wake(&self) {
         let waker = self.lock().take();
         if let Some(waker) = waker {
-            panics::wake(waker);
+            // Its panic is not this side's to carry, and the message in hand goes on.
+            swallow(|| waker.wake());
         }
     }
 
@@ -42,9 +46,6 @@ impl Sleeper {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.0
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.0.0)
     }
 }

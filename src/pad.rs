@@ -3,4 +3,4 @@
 /// 128 bytes: lines are fetched in pairs on x86-64, and are that long on some AArch64.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(super) struct Padded<T>(pub(super) T);
+pub(crate) struct Padded<T>(pub(crate) T);
