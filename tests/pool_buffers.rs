@@ -229,7 +229,9 @@ fn direct_reads_in_flight_when_the_pool_is_dropped_do_not_write_to_freed_memory(
                     block_on(pool.shutdown());
                 }
             }
-            eventually("the worker ends", || support::threads_named("lb-direct") == 0);
+            eventually("the worker ends", || {
+                support::threads_named("lb-direct") == 0
+            });
         }
         assert!(freed() > 0, "the buffers are watched");
         assert_eq!(spoiled(), 0);

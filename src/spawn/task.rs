@@ -229,9 +229,9 @@ where
         match this.key.take() {
             Some(key) => {
                 let count = match &result {
-                    Ok(_) => &home.own.completed,
-                    Err(JoinError::Panicked(_)) => &home.own.panicked,
-                    Err(_) => &home.own.cancelled,
+                    Ok(_) => &home.own.0.completed,
+                    Err(JoinError::Panicked(_)) => &home.own.0.panicked,
+                    Err(_) => &home.own.0.cancelled,
                 };
                 // Only the worker gets here: the task has been started.
                 count.add(1);
