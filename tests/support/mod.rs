@@ -1,5 +1,9 @@
 //! What the tests of the shims share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::future::Future;
 use std::io;
