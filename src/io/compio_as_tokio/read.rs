@@ -8,10 +8,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use compio_buf::{BufResult, IntoInner, IoBuf};
+use compio_buf::{BufResult, IoBuf};
 use compio_io::AsyncRead;
 use tokio::io::ReadBuf;
 
+use super::window::Window;
 use crate::io::state::{LARGE, ReadSide, ReadStep};
 
 /// The read half of [`CompioAsTokio`](super::CompioAsTokio), or a Compio stream that is only
@@ -61,16 +62,18 @@ struct Desk {
 ///
 /// The future of a read borrows `stream`, so it is dropped before it, wherever this one is dropped.
 async fn read_loop<R: AsyncRead>(mut stream: R, desk: Rc<Desk>) -> R {
+    let mut window = Box::new(Window::default());
     while let Some((mut buffer, limit)) = next_order(&desk).await {
         buffer.clear();
-        let (result, buffer) = loop {
-            let BufResult(result, slice) = stream.read(buffer.slice(..limit)).await;
-            match result {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => buffer = slice.into_inner(),
-                result => break (result, slice.into_inner()),
+        window.set(buffer.slice(..limit));
+        loop {
+            let BufResult(result, same) = stream.read(window).await;
+            window = same;
+            if !matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) {
+                desk.delivery.set(Some((result, window.take())));
+                break;
             }
-        };
-        desk.delivery.set(Some((result, buffer)));
+        }
     }
     stream
 }

@@ -15,9 +15,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use compio::runtime::Runtime;
-use compio_buf::{BufResult, IntoInner, IoBuf};
+use compio_buf::{BufResult, IoBuf};
 use compio_io::AsyncWrite;
 
+use super::window::Window;
 use crate::io::state::{Job, LARGE, Wish, WriteSide};
 
 /// How long a dropped shim goes on with the bytes it has accepted: 10 seconds.
@@ -84,11 +85,26 @@ struct Desk {
 /// The future of a write borrows `stream`, so it is dropped before it, wherever this one is
 /// dropped.
 async fn write_loop<W: AsyncWrite>(mut stream: W, desk: Rc<Desk>) -> W {
+    let mut window = Box::new(Window::default());
     while let Some(job) = next_job(&desk).await {
         match job {
             Job::Write(buffer) => {
-                let (result, buffer) = write_all(&mut stream, buffer).await;
-                desk.side.borrow_mut().wrote(result, buffer);
+                let len = buffer.len();
+                let mut done = 0;
+                window.set(buffer.slice(..));
+                // Compio's own `write_all` trusts the count that the stream gives.
+                let result = loop {
+                    let BufResult(result, same) = stream.write(window).await;
+                    window = same;
+                    match after_write(result, &mut done, len) {
+                        Some(result) => break result,
+                        None => {
+                            let buffer = window.take();
+                            window.set(buffer.slice(done..));
+                        }
+                    }
+                };
+                desk.side.borrow_mut().wrote(result, window.take());
             }
             Job::Flush => {
                 let result = stream.flush().await;
@@ -113,30 +129,19 @@ async fn next_job(desk: &Desk) -> Option<Job> {
     .await
 }
 
-/// Compio's own `write_all` trusts the count that the stream gives; this one must not panic.
-async fn write_all<W: AsyncWrite>(
-    stream: &mut W,
-    mut buffer: Vec<u8>,
-) -> (io::Result<()>, Vec<u8>) {
-    let mut done = 0;
-    while done < buffer.len() {
-        let BufResult(result, slice) = stream.write(buffer.slice(done..)).await;
-        buffer = slice.into_inner();
-        match result {
-            Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-            Ok(count) if count <= buffer.len().saturating_sub(done) => done += count,
-            Ok(_) => {
-                let error = "the stream says it wrote more than it was given";
-                return (
-                    Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-                    buffer,
-                );
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return (Err(e), buffer),
+/// How a write of `len` bytes ends, or `None` if it goes on from `done`.
+fn after_write(result: io::Result<usize>, done: &mut usize, len: usize) -> Option<io::Result<()>> {
+    match result {
+        Ok(0) => return Some(Err(io::ErrorKind::WriteZero.into())),
+        Ok(count) if count <= len - *done => *done += count,
+        Ok(_) => {
+            let error = "the stream says it wrote more than it was given";
+            return Some(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
         }
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+        Err(e) => return Some(Err(e)),
     }
-    (Ok(()), buffer)
+    (*done == len).then_some(Ok(()))
 }
 
 impl<W: AsyncWrite + 'static> CompioWriteAsTokio<W> {

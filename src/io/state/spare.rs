@@ -6,12 +6,14 @@
 use std::cell::RefCell;
 
 /// The capacity of the buffer that waits in an idle shim's read.
-pub(crate) const SMALL: usize = 512;
+///
+/// What else a shim holds is some 900 bytes, and all of it together may be 1 KiB.
+pub(crate) const SMALL: usize = 128;
 const MIDDLE: usize = 8 * 1024;
 /// The default bound of one buffer.
 pub(crate) const LARGE: usize = 64 * 1024;
 
-/// At most 1.75 MiB a thread: 256 KiB small, 512 KiB middle, 1 MiB large.
+/// At most 1.6 MiB a thread: 64 KiB small, 512 KiB middle, 1 MiB large.
 const KEPT: [(usize, usize); 3] = [(SMALL, 512), (MIDDLE, 64), (LARGE, 16)];
 
 thread_local! {
