@@ -7,6 +7,7 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use compio::BufResult;
@@ -372,9 +373,9 @@ fn lines_are_read_from_the_buffer_itself() {
 #[test]
 fn parts_hold_every_byte_that_was_not_consumed() {
     on_each_driver(|| async {
-        let data = pattern(10_000);
-        let source: &'static [u8] = Box::leak(data.clone().into_boxed_slice());
-        let mut stream = CompioAsTokio::new((source, Vec::new()));
+        static SOURCE: LazyLock<Vec<u8>> = LazyLock::new(|| pattern(10_000));
+        let data = &SOURCE[..];
+        let mut stream = CompioAsTokio::new((data, Vec::new()));
         let mut head = vec![0; 3_000];
         stream.read_exact(&mut head).await.unwrap();
         stream.write_all(b"switching").await.unwrap();
