@@ -37,40 +37,40 @@ fn tokio_unix(stream: std::os::unix::net::UnixStream) -> tokio::net::UnixStream 
 mod fixture {
     use super::*;
 
-    pub fn compio_tcp() -> (impl Stream, impl Stream) {
+    pub(super) fn compio_tcp() -> (impl Stream, impl Stream) {
         let (ours, peer) = tcp_pair();
         let ours = compio::net::TcpStream::from_std(ours).unwrap();
         (ours.into_tokio_io(), tokio_tcp(peer))
     }
 
-    pub fn tokio_tcp_twice() -> (impl Stream, impl Stream) {
+    pub(super) fn tokio_tcp_twice() -> (impl Stream, impl Stream) {
         let (ours, peer) = tcp_pair();
         let ours = tokio_tcp(ours).into_compio_io();
         (CompioAsTokio::new(ours), tokio_tcp(peer))
     }
 
     #[cfg(unix)]
-    pub fn compio_unix() -> (impl Stream, impl Stream) {
+    pub(super) fn compio_unix() -> (impl Stream, impl Stream) {
         let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let ours = compio::net::UnixStream::from_std(ours).unwrap();
         (ours.into_tokio_io(), tokio_unix(peer))
     }
 
     #[cfg(unix)]
-    pub fn tokio_unix_twice() -> (impl Stream, impl Stream) {
+    pub(super) fn tokio_unix_twice() -> (impl Stream, impl Stream) {
         let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let (reader, writer) = tokio_unix(ours).into_split();
         let ours = (reader.into_compio_io(), writer.into_compio_io());
         (CompioAsTokio::new(ours), tokio_unix(peer))
     }
 
-    pub fn hostile_pipe() -> (impl Stream, impl Stream) {
+    pub(super) fn hostile_pipe() -> (impl Stream, impl Stream) {
         let (ours, peer) = tokio::io::duplex(4096);
         let ours = TokioAsCompio::new(Hostile::new(ours));
         (CompioAsTokio::with_capacity(ours, 3000), peer)
     }
 
-    pub fn hostile_pipe_and_tiny_buffers() -> (impl Stream, impl Stream) {
+    pub(super) fn hostile_pipe_and_tiny_buffers() -> (impl Stream, impl Stream) {
         let (ours, peer) = tokio::io::duplex(11);
         let ours = TokioAsCompio::new(Hostile::new(ours));
         (CompioAsTokio::with_capacity(ours, 1), peer)
@@ -80,7 +80,7 @@ mod fixture {
 mod case {
     use super::*;
 
-    pub async fn bytes_arrive_in_order_both_ways(ours: impl Stream, peer: impl Stream) {
+    pub(super) async fn bytes_arrive_in_order_both_ways(ours: impl Stream, peer: impl Stream) {
         let data = pattern(200_000);
         let (mut our_reader, mut our_writer) = tokio::io::split(ours);
         let (mut peer_reader, mut peer_writer) = tokio::io::split(peer);
@@ -104,7 +104,7 @@ mod case {
         assert!(at_peer == data && at_ours == data);
     }
 
-    pub async fn a_read_returns_as_soon_as_there_is_something(
+    pub(super) async fn a_read_returns_as_soon_as_there_is_something(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -120,7 +120,7 @@ mod case {
         }
     }
 
-    pub async fn a_dropped_read_loses_nothing(mut ours: impl Stream, mut peer: impl Stream) {
+    pub(super) async fn a_dropped_read_loses_nothing(mut ours: impl Stream, mut peer: impl Stream) {
         for turn in 0..20_u8 {
             assert!(poll_read(&mut ours, &mut [0; 8]).is_pending());
             peer.write_all(&[turn]).await.unwrap();
@@ -133,7 +133,7 @@ mod case {
         }
     }
 
-    pub async fn a_pending_read_may_be_repeated_with_another_buffer(
+    pub(super) async fn a_pending_read_may_be_repeated_with_another_buffer(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -148,7 +148,7 @@ mod case {
         assert_eq!((second, rest, first), (*b"a", *b"bc", [0; 100]));
     }
 
-    pub async fn the_last_waker_is_the_one_that_is_woken(
+    pub(super) async fn the_last_waker_is_the_one_that_is_woken(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -166,7 +166,7 @@ mod case {
         assert_eq!(tokio::join!(read, write).0, *b"x");
     }
 
-    pub async fn an_accepted_write_is_on_its_way_without_a_flush(
+    pub(super) async fn an_accepted_write_is_on_its_way_without_a_flush(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -179,7 +179,7 @@ mod case {
         drop(ours);
     }
 
-    pub async fn a_pending_write_may_be_repeated_with_other_bytes(
+    pub(super) async fn a_pending_write_may_be_repeated_with_other_bytes(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -221,7 +221,7 @@ mod case {
         );
     }
 
-    pub async fn a_vectored_write_takes_more_than_the_first_slice(
+    pub(super) async fn a_vectored_write_takes_more_than_the_first_slice(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -235,7 +235,7 @@ mod case {
         assert!(count == 15 || count == 1, "{count}");
     }
 
-    pub async fn a_shutdown_ends_the_sending_direction_only(
+    pub(super) async fn a_shutdown_ends_the_sending_direction_only(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -255,7 +255,10 @@ mod case {
         assert_eq!(&answer, b"answer");
     }
 
-    pub async fn the_end_of_a_stream_is_sticky(mut ours: impl Stream, mut peer: impl Stream) {
+    pub(super) async fn the_end_of_a_stream_is_sticky(
+        mut ours: impl Stream,
+        mut peer: impl Stream,
+    ) {
         peer.write_all(b"last").await.unwrap();
         peer.shutdown().await.unwrap();
         let mut text = Vec::new();
@@ -266,7 +269,10 @@ mod case {
         }
     }
 
-    pub async fn a_waiting_read_does_not_hold_up_writes(ours: impl Stream, mut peer: impl Stream) {
+    pub(super) async fn a_waiting_read_does_not_hold_up_writes(
+        ours: impl Stream,
+        mut peer: impl Stream,
+    ) {
         let (mut reader, mut writer) = tokio::io::split(ours);
         let read = compio::runtime::spawn(async move {
             let mut byte = [0];
@@ -286,7 +292,7 @@ mod case {
         write.await.unwrap();
     }
 
-    pub async fn a_dropped_stream_sends_what_it_accepted_and_closes(
+    pub(super) async fn a_dropped_stream_sends_what_it_accepted_and_closes(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -298,7 +304,7 @@ mod case {
         assert!(at_peer == data[..count]);
     }
 
-    pub async fn a_stream_dropped_with_a_read_in_flight_closes(
+    pub(super) async fn a_stream_dropped_with_a_read_in_flight_closes(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {
@@ -310,7 +316,7 @@ mod case {
         assert_eq!(at_peer, b"x");
     }
 
-    pub async fn a_flush_returns_when_everything_is_out(
+    pub(super) async fn a_flush_returns_when_everything_is_out(
         mut ours: impl Stream,
         mut peer: impl Stream,
     ) {

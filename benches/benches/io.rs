@@ -10,10 +10,12 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use landbridge_benches::io;
 
+type Row = (&'static str, fn(usize) -> f64);
+
 fn echo(c: &mut Criterion) {
     let mut group = c.benchmark_group("io/echo");
     group.sample_size(10);
-    let rows: [(&str, fn(usize) -> f64); 5] = [
+    let rows: [Row; 5] = [
         ("TokioAsCompio", io::tokio_as_compio_echo),
         ("tokio", io::plain_tokio_echo),
         ("CompioAsTokio", io::compio_as_tokio_echo),

@@ -55,10 +55,6 @@ impl<S: Splittable> CompioAsTokio<S> {
     ///
     /// Gives the shim back while an operation is in flight, as one is after any read that had to
     /// wait. [`into_parts_when_idle`](Self::into_parts_when_idle) waits for it.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the shim itself is what comes back"
-    )]
     pub fn into_parts(self) -> Result<Parts<S::ReadHalf, S::WriteHalf>, InFlight<Self>> {
         if !(self.read.can_be_taken() && self.write.can_be_taken()) {
             return Err(InFlight(self));
@@ -119,10 +115,6 @@ impl<S: Splittable> CompioAsTokio<S> {
     /// assert_eq!(parts.unread, b", body");
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
-    #[expect(
-        clippy::result_large_err,
-        reason = "the shim itself is what comes back"
-    )]
     pub async fn into_parts_when_idle(
         mut self,
     ) -> Result<Parts<S::ReadHalf, S::WriteHalf>, InFlight<Self>> {

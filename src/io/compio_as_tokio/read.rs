@@ -136,20 +136,10 @@ impl<R> CompioReadAsTokio<R> {
     /// # Errors
     ///
     /// Gives the reader back while a read is in flight.
-    #[expect(clippy::type_complexity, reason = "three things of three kinds")]
-    #[expect(
-        clippy::result_large_err,
-        reason = "the reader itself is what comes back"
-    )]
     pub fn into_parts(self) -> Result<(R, Vec<u8>, Option<io::Error>), super::InFlight<Self>> {
         self.take().map_err(super::InFlight)
     }
 
-    #[expect(clippy::type_complexity, reason = "three things of three kinds")]
-    #[expect(
-        clippy::result_large_err,
-        reason = "the reader itself is what comes back"
-    )]
     pub(super) fn take(mut self) -> Result<(R, Vec<u8>, Option<io::Error>), Self> {
         if self.side.in_flight() {
             return Err(self);

@@ -190,18 +190,10 @@ impl<W> CompioWriteAsTokio<W> {
     /// # Errors
     ///
     /// Gives the writer back while something is in flight or waits to be: flush first.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the writer itself is what comes back"
-    )]
     pub fn into_parts(self) -> Result<(W, Option<io::Error>), super::InFlight<Self>> {
         self.take().map_err(super::InFlight)
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "the writer itself is what comes back"
-    )]
     pub(super) fn take(mut self) -> Result<(W, Option<io::Error>), Self> {
         if let Some(stream) = self.unused.take() {
             return Ok((stream, None));

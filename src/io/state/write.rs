@@ -191,7 +191,11 @@ impl WriteSide {
     pub(crate) fn answers(&self, wish: Wish) -> bool {
         let out = !self.busy && self.accepted.is_empty();
         match wish {
-            Wish::Rest => out && !(self.flush && self.unflushed) && !(self.shutdown && !self.shut),
+            Wish::Rest => {
+                let flushed = !self.flush || !self.unflushed;
+                let shut = !self.shutdown || self.shut;
+                out && flushed && shut
+            }
             _ if self.error.is_some() => true,
             Wish::Room => self.accepted.len() < self.bound || self.broken || self.shut,
             Wish::Flush => self.shut || (out && !self.unflushed),
