@@ -149,7 +149,7 @@ impl WriteSide {
     pub(crate) fn shut(&mut self, result: io::Result<()>) {
         self.busy = false;
         match result {
-            Ok(()) => {}
+            Ok(()) => self.shut = true,
             Err(error) => self.note(error),
         }
     }
