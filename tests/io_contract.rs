@@ -226,7 +226,7 @@ mod case {
         mut peer: impl Stream,
     ) {
         assert!(ours.is_write_vectored());
-        let slices = [b"".as_slice(), b"o", b"ver", b"", b" the bridge"].map(IoSlice::new);
+        let slices = [b"".as_slice(), b"ov", b"er", b"", b" the bridge"].map(IoSlice::new);
         let count = ours.write_vectored(&slices).await.unwrap();
         let mut at_peer = vec![0; count];
         peer.read_exact(&mut at_peer).await.unwrap();
