@@ -14,6 +14,8 @@ pub(crate) mod rt;
 #[cfg(feature = "pool")]
 pub mod spawn;
 mod sync;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 #[cfg(feature = "pool")]
 mod unwind;
 

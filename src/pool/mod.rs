@@ -26,6 +26,8 @@ mod doorbell;
 mod gate;
 mod inbox;
 mod job;
+#[cfg(all(test, landbridge_loom))]
+mod loom_inbox;
 mod metrics;
 mod quiet;
 mod run_queue;

@@ -10,7 +10,6 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -35,60 +34,53 @@ const ROUNDS: usize = 64;
 pub(crate) fn end(worker: Worker) {
     let was_drained = worker.is_drained();
     let (runtime, local, gate) = worker.leave();
-    let leak = {
-        let mut quiet = false;
-        // A panic here can only come from Compio's driver; what it was about to free is leaked.
-        if let Err(payload) = catch(|| {
-            runtime.enter(|| {
-                drop_tasks(&runtime, &local);
-                drop_compio_tasks(&runtime);
-                quiet = quiet::wait_until_quiet(&runtime);
-            });
-        }) {
+    let quiet = runtime.enter(|| {
+        drop_tasks(&runtime, &local);
+        drop_compio_tasks(&runtime);
+        // From here on nothing can be added; a destructor just now may have started something.
+        local.close();
+        drop_queued(&runtime, &local);
+        // A panic here comes from the driver itself; what it was about to free is leaked.
+        catch(|| quiet::wait_until_quiet(&runtime)).unwrap_or_else(|payload| {
             discard(payload);
-        }
-        !quiet
-    };
-    let shared = Arc::clone(&local.shared);
-    close(&local);
+            false
+        })
+    });
     forget_local();
-    drop(local);
-    if leak {
-        shared.own.leaked_runtimes.add(1);
-        std::mem::forget(runtime);
-    } else {
+    if quiet {
         swallow(|| drop(runtime));
+    } else {
+        local.shared.own.leaked_runtimes.add(1);
+        std::mem::forget(runtime);
     }
+    drop(local);
     gate.ended(was_drained);
 }
 
-/// Drops every task, started or not, and closes the inbox.
+/// Drops every task, started or not.
 fn drop_tasks(runtime: &Runtime, local: &Rc<Local>) {
     for _ in 0..ROUNDS {
         local.collect();
         local.wake_all();
-        let mut dropped = 0;
-        while let Some(job) = local.queue.pop() {
-            drop(job);
-            dropped += 1;
-            if dropped % DROPS_PER_DRIVER_POLL == 0 {
-                runtime.poll_with(Some(Duration::ZERO));
-            }
-        }
-        runtime.poll_with(Some(Duration::ZERO));
-        if local.queue.is_empty() && local.active() == 0 {
+        drop_queued(runtime, local);
+        if local.active() == 0 && local.is_idle() {
             break;
         }
     }
-    close(local);
 }
 
-/// From here on nothing can be added from outside, and what was not started may go anywhere.
-fn close(local: &Local) {
-    local.close();
+fn drop_queued(runtime: &Runtime, local: &Local) {
+    // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
+    let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
+    let mut dropped = 0;
     while let Some(job) = local.queue.pop() {
         drop(job);
+        dropped += 1;
+        if dropped % DROPS_PER_DRIVER_POLL == 0 {
+            flush();
+        }
     }
+    flush();
 }
 
 /// Drops what the user started with Compio's own `spawn`.

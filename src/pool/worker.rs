@@ -258,6 +258,11 @@ impl Local {
         }
     }
 
+    /// Whether nothing waits to be run.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.shared.inbox.is_empty()
+    }
+
     pub(crate) fn active(&self) -> usize {
         self.active.borrow().len()
     }
@@ -339,7 +344,7 @@ impl Worker {
             Command::Run => false,
             Command::Stop => true,
             Command::Drain => {
-                let idle = self.local.queue.is_empty() && self.local.shared.inbox.is_empty();
+                let idle = self.local.is_idle();
                 let active = self.local.active();
                 if idle && !self.drained && active == self.local.exempt.borrow().len() {
                     self.drained = true;

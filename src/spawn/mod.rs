@@ -17,6 +17,8 @@
 
 mod handover;
 mod join;
+#[cfg(all(test, landbridge_loom))]
+mod loom_handover;
 mod run;
 pub(crate) mod task;
 mod to_tokio;
