@@ -79,7 +79,7 @@ pub(crate) enum DemoError {
     Timeout(Duration),
 }
 
-type Result<T, E = DemoError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = DemoError> = std::result::Result<T, E>;
 
 /// Runs everything; the last line that it writes is `ok: ...`.
 pub(crate) async fn run(mut config: Config, plan: &Plan, out: &mut impl Write) -> Result<()> {
@@ -89,7 +89,7 @@ pub(crate) async fn run(mut config: Config, plan: &Plan, out: &mut impl Write) -
     let all = async {
         let stats = Arc::new(Stats::default());
         let server = Server::start(&config).await?;
-        let demo = Demo::new(&server, Arc::clone(&stats))?;
+        let demo = Demo::with_stats(server.addr(), Arc::clone(&stats))?;
         demo.clear().await?;
 
         writeln!(out, "load: {} at a time", plan.at_once)?;
@@ -108,7 +108,7 @@ pub(crate) async fn run(mut config: Config, plan: &Plan, out: &mut impl Write) -
         let late = drain(server, &demo).await?;
 
         let server = Server::start(&config).await?;
-        let demo = Demo::new(&server, Arc::clone(&stats))?;
+        let demo = Demo::with_stats(server.addr(), Arc::clone(&stats))?;
         let objects: BTreeMap<_, _> = objects
             .into_iter()
             .chain([(late.name.clone(), late)])
@@ -135,15 +135,15 @@ pub(crate) async fn run(mut config: Config, plan: &Plan, out: &mut impl Write) -
 
 /// An object as it should be.
 #[derive(Clone, Debug)]
-struct Object {
-    name: ObjectName,
+pub(crate) struct Object {
+    pub(crate) name: ObjectName,
     seed: u64,
     length: u64,
     digest: Vec<u8>,
 }
 
 impl Object {
-    async fn new(name: &str, seed: u64, length: u64) -> Result<Self> {
+    pub(crate) async fn new(name: &str, seed: u64, length: u64) -> Result<Self> {
         let name = ObjectName::new(name)
             .map_err(|error| DemoError::Mismatch(format!("{name:?}: {error}")))?;
         Ok(Self {
@@ -391,12 +391,12 @@ async fn limits(config: &Config) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut config = config.clone();
     config.dir = dir.path().to_owned();
-    config.limits.capacity = 100_000;
+    config.limits.capacity = 200_000;
     config.limits.in_flight = 2;
     let server = Server::start(&config).await?;
-    let demo = Demo::new(&server, Arc::default())?;
-    let first = Object::new("demo-first", 1, 60_000).await?;
-    let second = Object::new("demo-second", 2, 60_000).await?;
+    let demo = Demo::new(server.addr())?;
+    let first = Object::new("demo-first", 1, 120_000).await?;
+    let second = Object::new("demo-second", 2, 120_000).await?;
     demo.put(&first, true, StatusCode::CREATED).await?;
     for declared in [true, false] {
         demo.put(&second, declared, StatusCode::INSUFFICIENT_STORAGE)
@@ -466,8 +466,9 @@ async fn killed_downloads_end(demo: &Demo, objects: &BTreeMap<ObjectName, Object
         expect(&answer, StatusCode::OK)?;
         answer.chunk().await?;
         drop(answer);
+        demo.until("object_store_operations_in_flight", 0).await?;
     }
-    demo.until("object_store_operations_in_flight", 0).await
+    Ok(())
 }
 
 /// Ends the server in the middle of an upload; the object that this has left.
@@ -511,8 +512,8 @@ async fn drain(server: Server, demo: &Demo) -> Result<Object> {
 }
 
 /// An upload that stands still after its first part.
-struct Held {
-    name: ObjectName,
+pub(crate) struct Held {
+    pub(crate) name: ObjectName,
     rest: mpsc::Sender<Bytes>,
     answer: JoinHandle<reqwest::Result<Response>>,
 }
@@ -521,7 +522,7 @@ impl Held {
     const SEED: u64 = 77;
     const PART: u64 = 20_000;
 
-    async fn new(demo: &Demo, text: &str, length: Option<u64>) -> Result<Self> {
+    pub(crate) async fn new(demo: &Demo, text: &str, length: Option<u64>) -> Result<Self> {
         let name = name(text)?;
         let (rest, mut parts) = mpsc::channel(1);
         let first = stream::iter(content(Self::SEED, 0..Self::PART));
@@ -538,7 +539,7 @@ impl Held {
         })
     }
 
-    fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         2 * Self::PART
     }
 
@@ -548,7 +549,7 @@ impl Held {
         hash.finalize().to_vec()
     }
 
-    async fn finish(self) -> Result<Response> {
+    pub(crate) async fn finish(self) -> Result<Response> {
         for chunk in content(Self::SEED, Self::PART..self.length()) {
             // If nobody takes it, the answer tells why.
             _ = self.rest.send(chunk).await;
@@ -558,22 +559,22 @@ impl Held {
     }
 
     /// Goes away, as a client does whose process ends: the connection is closed.
-    async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.answer.abort();
         _ = self.answer.await;
     }
 }
 
 /// A connection that is kept, and used again.
-struct Kept(TcpStream);
+pub(crate) struct Kept(TcpStream);
 
 impl Kept {
-    async fn connect(addr: SocketAddr) -> Result<Self> {
+    pub(crate) async fn connect(addr: SocketAddr) -> Result<Self> {
         Ok(Self(TcpStream::connect(addr).await?))
     }
 
     /// The head of the answer.
-    async fn get(&mut self, target: &str) -> Result<String> {
+    pub(crate) async fn get(&mut self, target: &str) -> Result<String> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: demo\r\n\r\n");
         self.0.write_all(request.as_bytes()).await?;
         let mut head = Vec::new();
@@ -596,7 +597,7 @@ impl Kept {
 // The client.
 
 #[derive(Clone)]
-struct Demo {
+pub(crate) struct Demo {
     client: Client,
     addr: SocketAddr,
     base: String,
@@ -604,21 +605,30 @@ struct Demo {
 }
 
 impl Demo {
-    fn new(server: &Server, stats: Arc<Stats>) -> Result<Self> {
+    pub(crate) fn new(addr: SocketAddr) -> Result<Self> {
+        Self::with_stats(addr, Arc::default())
+    }
+
+    fn with_stats(addr: SocketAddr, stats: Arc<Stats>) -> Result<Self> {
         Ok(Self {
             client: Client::builder().no_proxy().build()?,
-            addr: server.addr(),
-            base: format!("http://{}", server.addr()),
+            addr,
+            base: format!("http://{addr}"),
             stats,
         })
     }
 
-    fn object(&self, method: Method, name: &ObjectName) -> RequestBuilder {
+    pub(crate) fn object(&self, method: Method, name: &ObjectName) -> RequestBuilder {
         let url = format!("{}/objects/{}", self.base, name.to_path_segment());
         self.client.request(method, url)
     }
 
-    async fn put(&self, object: &Object, declared: bool, status: StatusCode) -> Result<()> {
+    pub(crate) async fn put(
+        &self,
+        object: &Object,
+        declared: bool,
+        status: StatusCode,
+    ) -> Result<()> {
         let chunks = stream::iter(content(object.seed, 0..object.length));
         let mut request = self
             .object(Method::PUT, &object.name)
@@ -628,11 +638,14 @@ impl Demo {
         }
         let started = Instant::now();
         let answer = request.send().await?;
-        self.stats.put.record(started, object.length);
-        expect(&answer, status)
+        expect(&answer, status)?;
+        if status.is_success() {
+            self.stats.put.record(started, object.length);
+        }
+        Ok(())
     }
 
-    async fn get(&self, object: &Object) -> Result<()> {
+    pub(crate) async fn get(&self, object: &Object) -> Result<()> {
         let started = Instant::now();
         let answer = self.object(Method::GET, &object.name).send().await?;
         expect(&answer, StatusCode::OK)?;
@@ -663,7 +676,7 @@ impl Demo {
         Ok(())
     }
 
-    async fn head(&self, object: &Object) -> Result<()> {
+    pub(crate) async fn head(&self, object: &Object) -> Result<()> {
         let started = Instant::now();
         let answer = self.object(Method::HEAD, &object.name).send().await?;
         self.stats.head.record(started, 0);
@@ -679,7 +692,7 @@ impl Demo {
     }
 
     /// All objects of the demonstration, page by page.
-    async fn list(&self) -> Result<Vec<(ObjectName, u64)>> {
+    pub(crate) async fn list(&self) -> Result<Vec<(ObjectName, u64)>> {
         // Small, so that there are several pages.
         const PAGE: usize = 50;
 
@@ -758,7 +771,7 @@ impl Demo {
         Ok(bytes)
     }
 
-    async fn metrics(&self) -> Result<String> {
+    pub(crate) async fn metrics(&self) -> Result<String> {
         let answer = self
             .client
             .get(format!("{}/metrics", self.base))
@@ -769,7 +782,7 @@ impl Demo {
     }
 
     /// Asks the server until one of its metrics has the value.
-    async fn until(&self, metric: &str, value: u64) -> Result<()> {
+    pub(crate) async fn until(&self, metric: &str, value: u64) -> Result<()> {
         let line = format!("{metric} {value}");
         while !self.metrics().await?.lines().any(|found| found == line) {}
         Ok(())
@@ -938,8 +951,10 @@ fn print_pool(out: &mut impl Write, pools: &[PoolMetrics]) -> io::Result<()> {
     let sent: u64 = workers().map(|worker| worker.wakeups_sent).sum();
     let saved: u64 = workers().map(|worker| worker.wakeups_saved).sum();
     let threads = pools.first().map_or(0, |pool| pool.workers.len());
-    let driver = workers().next().map(|worker| worker.driver);
-    writeln!(out, "\nstorage threads {threads}, driver {driver:?}")?;
+    let driver = workers()
+        .next()
+        .map_or("none".to_owned(), |worker| format!("{:?}", worker.driver));
+    writeln!(out, "\nstorage threads {threads}, driver {driver}")?;
     writeln!(
         out,
         "crossings {crossings}, wake-ups sent {sent}, saved {saved}"

@@ -26,6 +26,8 @@ mod name;
 mod range;
 mod server;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -98,8 +100,12 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
             None => {
                 let mut plan = demo::Plan::full();
                 plan.largest = options.max_object.unwrap_or(plan.largest);
+                plan.at_once = plan.at_once.min(config.limits.in_flight);
                 let mut out = std::io::stdout();
-                Ok(demo::run(config, &plan, &mut out).await?)
+                tokio::select! {
+                    done = demo::run(config, &plan, &mut out) => Ok(done?),
+                    asked = asked_to_end() => Err(asked.map_or_else(Into::into, |()| "interrupted".into())),
+                }
             }
         }
     })

@@ -271,10 +271,10 @@ mod tests {
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1);
                 let random = (state >> 33) as u32;
-                if random % 16 == 0 {
+                if random.is_multiple_of(16) {
                     break;
                 }
-                let bound = if random % 3 == 0 { 0x11_0000 } else { 0x80 };
+                let bound = if random.is_multiple_of(3) { 0x11_0000 } else { 0x80 };
                 text.extend(char::from_u32((random >> 4) % bound));
             }
             check(text);

@@ -388,7 +388,7 @@ impl Upload {
     }
 
     /// Waits until the object is on the disk under its name; or says why it will not be.
-    pub(crate) async fn finish(mut self) -> Result<Stored, StoreError> {
+    pub(crate) async fn finish(self) -> Result<Stored, StoreError> {
         // If the job is gone, its result tells why.
         _ = self.pieces.send(Piece::End).await;
         self.job.await?
@@ -524,13 +524,16 @@ async fn receive(
     Ok(space)
 }
 
+/// What a download begins with: the object, and the range of it that is sent, if not all.
+type Found = Result<(Meta, Option<Range<u64>>), StoreError>;
+
 /// COPY: reading ahead, but not far.
 async fn read_object(
     shared: &Shared,
     path: &Path,
     wanted: Option<Wanted>,
-    opened: oneshot::Sender<Result<(Meta, Option<Range<u64>>), StoreError>>,
-    mut chunks: Sender<io::Result<Bytes>>,
+    opened: oneshot::Sender<Found>,
+    chunks: Sender<io::Result<Bytes>>,
 ) {
     let found = async {
         let file = File::open(path).await.map_err(or_not_found)?;
