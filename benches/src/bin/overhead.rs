@@ -1,2 +1,104 @@
-//! Prints every ratio.
-fn main() {}
+//! Prints every ratio in one run: ours beside each peer, as a table or as JSON lines.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use landbridge_benches::{Group, Table, groups, machine};
+
+const USAGE: &str = "\
+usage: overhead [--json] [--only spawn|io|channel|fs|context] [--quick]
+
+  --json        one JSON object a line on standard output, the rest on standard error
+  --only NAME   one group of rows; may be given more than once
+  --quick       few short rounds: shows that everything runs, measures badly
+  --help        this text
+";
+
+#[derive(Default)]
+struct Arguments {
+    json: bool,
+    quick: bool,
+    help: bool,
+    only: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(fault) => {
+            eprint!("overhead: {fault}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.help {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader such as `head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("overhead: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments::default();
+    while let Some(argument) = given.next() {
+        match argument.as_str() {
+            "--json" => arguments.json = true,
+            "--quick" => arguments.quick = true,
+            "--help" | "-h" => arguments.help = true,
+            "--only" => {
+                let name = given.next().ok_or("--only needs the name of a group")?;
+                if groups().iter().all(|group| group.name != name) {
+                    return Err(format!("no group is called {name:?}"));
+                }
+                arguments.only.push(name);
+            }
+            _ => return Err(format!("unknown argument {argument:?}")),
+        }
+    }
+    Ok(arguments)
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    let chosen: Vec<Group> = groups()
+        .into_iter()
+        .filter(|group| arguments.only.is_empty() || arguments.only.iter().any(|n| n == group.name))
+        .collect();
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        eprintln!("{}", machine());
+        for group in &chosen {
+            if group.rows.is_empty() {
+                eprintln!("{}: no rows yet", group.name);
+            }
+            for row in group.rows {
+                writeln!(out, "{}", row.json(&row.measure(arguments.quick)))?;
+                out.flush()?;
+            }
+        }
+        return Ok(());
+    }
+    writeln!(out, "{}\n", machine())?;
+    let table = Table::start(&chosen, &mut out)?;
+    for group in &chosen {
+        if group.rows.is_empty() {
+            writeln!(out, "{}: no rows yet", group.name)?;
+        }
+        for row in group.rows {
+            table.row(row, &row.measure(arguments.quick), &mut out)?;
+            out.flush()?;
+        }
+    }
+    for row in chosen.iter().flat_map(|group| group.rows) {
+        write!(out, "\n{}: {}", row.name, row.doc)?;
+    }
+    writeln!(out)
+}

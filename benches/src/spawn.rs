@@ -1,0 +1,159 @@
+//! Work sent from Tokio to a Compio thread, and its result back.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
+
+use compio_dispatcher::Dispatcher;
+use landbridge::{CompioPool, Wait};
+
+use crate::{Config, Row};
+
+/// The rows of this group.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "spawn.round_trip",
+        unit: "us/op",
+        peer_name: "compio-dispatcher",
+        goal: Some(0.20),
+        doc: "from a task on Tokio with two workers: send a trivial closure to the one Compio thread and \
+              await its result, back to back; wall time. Ours is `run` on a pool with `Wait::Adaptive`. \
+              Nothing is pinned.",
+        round: |config| config.both(run_round_trips, dispatcher_round_trips),
+    },
+    Row {
+        name: "spawn.burst64",
+        unit: "us/op",
+        peer_name: "compio-dispatcher",
+        goal: Some(0.60),
+        doc: "the same, but 64 are sent before the first is awaited, and then the next 64; wall time for \
+              each one. Ours is `spawn`. Nothing is pinned.",
+        round: |config| config.both(spawn_bursts, dispatcher_bursts),
+    },
+];
+
+/// Operations that are under way at once in a burst.
+pub const BURST: usize = 64;
+
+/// The runtime that sends the work: two workers, as on the smallest machine that shows a crossing.
+///
+/// # Panics
+/// When the threads cannot be started.
+pub fn tokio_side() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a Tokio runtime starts")
+}
+
+/// The peer: one thread that runs Compio.
+///
+/// # Panics
+/// When the thread cannot be started.
+pub fn dispatcher() -> Arc<Dispatcher> {
+    let dispatcher = Dispatcher::builder()
+        .worker_threads(NonZeroUsize::MIN)
+        .build()
+        .expect("a dispatcher starts");
+    Arc::new(dispatcher)
+}
+
+/// The peer's crossing, which is under way once this returns.
+///
+/// # Panics
+/// When the dispatcher's thread is gone.
+pub fn dispatch(dispatcher: &Dispatcher) -> impl Future<Output = u64> + Send + use<> {
+    let answer = dispatcher.dispatch(|| async { 1 }).expect("a live thread");
+    async move { answer.await.expect("an answer") }
+}
+
+/// Our side: one thread that runs Compio.
+///
+/// # Panics
+/// When the thread cannot be started.
+pub fn pool(idle: Wait) -> CompioPool {
+    CompioPool::builder()
+        .threads(1)
+        .idle(idle)
+        .build()
+        .expect("a pool starts")
+}
+
+/// Our structured crossing, which begins when it is polled.
+pub fn run(pool: &CompioPool) -> impl Future<Output = u64> + Send + use<> {
+    let answer = pool.run(|| async { 1 });
+    async move { answer.await.expect("an answer") }
+}
+
+/// Our crossing that is under way once this returns.
+pub fn spawn(pool: &CompioPool) -> impl Future<Output = u64> + Send + use<> {
+    let answer = pool.spawn(|| async { 1 });
+    async move { answer.await.expect("an answer") }
+}
+
+/// Runs `one` to its end, again and again, on a Tokio task; microseconds of wall time for each.
+///
+/// # Panics
+/// When one of them does.
+pub async fn round_trips<F>(operations: u64, mut one: impl FnMut() -> F) -> f64
+where
+    F: Future<Output = u64>,
+{
+    let start = Instant::now();
+    for _ in 0..operations {
+        assert_eq!(one().await, 1);
+    }
+    each(start, operations)
+}
+
+/// Starts [`BURST`] of them, then awaits them all, again and again; microseconds of wall time for
+/// each single one.
+///
+/// # Panics
+/// When one of them does.
+pub async fn bursts<F>(bursts: u64, mut start_one: impl FnMut() -> F) -> f64
+where
+    F: Future<Output = u64>,
+{
+    let mut under_way = Vec::with_capacity(BURST);
+    let start = Instant::now();
+    for _ in 0..bursts {
+        under_way.extend((0..BURST).map(|_| start_one()));
+        for one in under_way.drain(..) {
+            assert_eq!(one.await, 1);
+        }
+    }
+    each(start, bursts * BURST as u64)
+}
+
+fn run_round_trips(config: &Config) -> f64 {
+    let pool = pool(Wait::Adaptive);
+    on_tokio(round_trips(config.operations(10_000), move || run(&pool)))
+}
+
+fn dispatcher_round_trips(config: &Config) -> f64 {
+    let peer = dispatcher();
+    on_tokio(round_trips(config.operations(10_000), move || {
+        dispatch(&peer)
+    }))
+}
+
+fn spawn_bursts(config: &Config) -> f64 {
+    let pool = pool(Wait::Adaptive);
+    on_tokio(bursts(config.operations(1_000), move || spawn(&pool)))
+}
+
+fn dispatcher_bursts(config: &Config) -> f64 {
+    let peer = dispatcher();
+    on_tokio(bursts(config.operations(1_000), move || dispatch(&peer)))
+}
+
+/// On a task, not in `block_on`: a task is where a program crosses from.
+fn on_tokio(measured: impl Future<Output = f64> + Send + 'static) -> f64 {
+    let runtime = tokio_side();
+    let task = runtime.spawn(measured);
+    runtime.block_on(task).expect("no panic")
+}
+
+fn each(start: Instant, operations: u64) -> f64 {
+    start.elapsed().as_secs_f64() * 1e6 / operations as f64
+}
