@@ -443,9 +443,9 @@ async fn killed_uploads_leave_nothing(
     for length in [Some(1_000_000), None] {
         for name in [&new, &old.name] {
             let held = Held::new(demo, name.as_str(), length).await?;
-            while fs::read_dir(&incoming)?.next().is_none() {
-                demo.metrics().await?;
-            }
+            let begun = |_: &str| fs::read_dir(&incoming).is_ok_and(|mut dir| dir.next().is_some());
+            demo.wait_for("an unfinished upload on the disk", begun)
+                .await?;
             held.kill().await;
             demo.until("object_store_operations_in_flight", 0).await?;
             expect_empty(&incoming)?;
@@ -481,11 +481,14 @@ async fn drain(server: Server, demo: &Demo) -> Result<Object> {
         return mismatch(format!("/healthz was answered with {before:?}"));
     }
     let draining = tokio::spawn(server.drain(Duration::from_secs(30)));
-    // The connection was there before: it is told.
-    loop {
-        let health = kept.get("/healthz").await?;
-        if health.starts_with("HTTP/1.1 503 ") {
-            break;
+    // The connection was there before: it is told. New ones are not made any more, as soon as the
+    // listener is gone.
+    let told = Instant::now();
+    while !kept.get("/healthz").await?.starts_with("HTTP/1.1 503 ")
+        || TcpStream::connect(demo.addr).await.is_ok()
+    {
+        if told.elapsed() > Duration::from_secs(30) {
+            return mismatch("the server does not begin to drain");
         }
     }
     let refused = kept.get("/objects/demo-0000").await?;
@@ -499,9 +502,6 @@ async fn drain(server: Server, demo: &Demo) -> Result<Object> {
     expect(&held.finish().await?, StatusCode::CREATED)?;
     if !draining.await? {
         return mismatch("the server cut off an upload that was about to end");
-    }
-    if TcpStream::connect(demo.addr).await.is_ok() {
-        return mismatch("the server still listens after its end");
     }
     Ok(Object {
         name,
@@ -784,7 +784,22 @@ impl Demo {
     /// Asks the server until one of its metrics has the value.
     pub(crate) async fn until(&self, metric: &str, value: u64) -> Result<()> {
         let line = format!("{metric} {value}");
-        while !self.metrics().await?.lines().any(|found| found == line) {}
+        let found = |metrics: &str| metrics.lines().any(|found| found == line);
+        self.wait_for(&line, found).await
+    }
+
+    /// Asks the server for its metrics until the condition holds.
+    pub(crate) async fn wait_for(
+        &self,
+        what: &str,
+        mut condition: impl FnMut(&str) -> bool,
+    ) -> Result<()> {
+        let started = Instant::now();
+        while !condition(&self.metrics().await?) {
+            if started.elapsed() > Duration::from_secs(30) {
+                return mismatch(format!("waited in vain for: {what}"));
+            }
+        }
         Ok(())
     }
 }

@@ -274,7 +274,11 @@ mod tests {
                 if random.is_multiple_of(16) {
                     break;
                 }
-                let bound = if random.is_multiple_of(3) { 0x11_0000 } else { 0x80 };
+                let bound = if random.is_multiple_of(3) {
+                    0x11_0000
+                } else {
+                    0x80
+                };
                 text.extend(char::from_u32((random >> 4) % bound));
             }
             check(text);

@@ -16,7 +16,7 @@ async fn demonstrate(driver: Driver, threads: usize) {
     config.threads = Some(threads);
     let plan = Plan {
         objects: 40,
-        largest: 8 << 20,
+        largest: 4 << 20,
         at_once: 16,
         timeout: Duration::from_secs(300),
     };

@@ -123,9 +123,9 @@ async fn a_crash_leaves_at_most_temporary_files_and_the_next_start_removes_them(
         for text in ["demo-3", "demo-a", "demo-b"] {
             held.push(Held::new(&demo, text, Some(1_000_000)).await?);
         }
-        while files(dir.path(), "incoming").len() < held.len() {
-            demo.metrics().await?;
-        }
+        let begun = |_: &str| files(dir.path(), "incoming").len() == held.len();
+        demo.wait_for("unfinished uploads on the disk", begun)
+            .await?;
         process.child.kill()?;
         process.child.wait()?;
         assert_eq!(files(dir.path(), "incoming").len(), held.len(), "{driver}");
