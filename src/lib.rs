@@ -7,6 +7,7 @@ pub mod channel;
 pub mod error;
 #[cfg(feature = "shim")]
 pub mod io;
+mod pad;
 #[cfg(feature = "pool")]
 pub mod pool;
 #[cfg(feature = "pool")]
@@ -16,7 +17,6 @@ pub mod spawn;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
-#[cfg(feature = "pool")]
 mod unwind;
 
 pub use channel::Wait;

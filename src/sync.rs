@@ -12,6 +12,7 @@ pub(crate) use std::{
 
 #[cfg(landbridge_loom)]
 pub(crate) use loom::{
+    cell::UnsafeCell,
     hint::spin_loop,
     sync::{Arc, Mutex, MutexGuard, atomic},
 };
@@ -21,4 +22,21 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// std's cell behind loom's interface, under which loom checks that accesses never overlap.
+#[cfg(not(landbridge_loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(landbridge_loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0.get())
+    }
 }

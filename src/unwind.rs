@@ -2,7 +2,9 @@
 
 use std::{
     any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
 };
 
 /// Runs `f`; its panic, if it panics, is returned.
@@ -23,6 +25,27 @@ pub(crate) fn swallow(f: impl FnOnce()) {
 pub(crate) fn discard(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch(|| drop(payload)) {
         // A third attempt could go on for ever.
-        std::mem::forget(second);
+        mem::forget(second);
+    }
+}
+
+/// Drops every value, also when some of them panic; the first panic goes on afterwards.
+pub(crate) fn drop_all<T>(values: impl Iterator<Item = T>) {
+    let mut first = None;
+    for value in values {
+        if mem::needs_drop::<T>()
+            && let Err(panic) = catch(|| drop(value))
+        {
+            match &first {
+                None => first = Some(panic),
+                Some(_) => discard(panic),
+            }
+        }
+    }
+    match first {
+        // Already unwinding: a second panic would abort the process.
+        Some(panic) if thread::panicking() => discard(panic),
+        Some(panic) => resume_unwind(panic),
+        None => {}
     }
 }

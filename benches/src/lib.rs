@@ -10,6 +10,7 @@ use std::{
     process::Command,
 };
 
+pub mod channel;
 pub mod spawn;
 
 /// Rounds counted in a full run; one more, the warm-up, is dropped.
@@ -31,7 +32,7 @@ pub fn groups() -> [Group; 5] {
         // Streams of one runtime used as the other's.
         Group::new("io", &[]),
         // Messages between the two.
-        Group::new("channel", &[]),
+        Group::new("channel", channel::ROWS),
         // Files driven by Compio, used from Tokio.
         Group::new("fs", &[]),
         // The other runtime's reactor, without a hop.

@@ -1,6 +1,99 @@
 //! Channels between the two sides, and the wait policy that every crossing shares.
+//!
+//! # When to use this
+//!
+//! When a stream of messages crosses from one runtime to the other (or between any two threads or
+//! tasks: nothing here depends on a runtime). For one question and one answer, run the question on
+//! the other side instead. A channel of another crate is right just as well where messages are rare:
+//! when both ends sleep between messages, two kernel wake-ups are all that is to be measured, and
+//! every channel ties. This one differs when there is traffic:
+//!
+//! - its ends look again for a moment before they go to sleep, as long as that pays ([`Wait`]), so
+//!   that two busy threads hand messages over without a system call;
+//! - a wake-up is sent only to an end that sleeps: one per batch, not one per message;
+//! - its protocol is model-checked under every interleaving, on the real code.
+//!
+//! | channel | ends | bounded by |
+//! |---|---|---|
+//! | [`spsc()`] | one sender, one receiver | number of messages |
+//!
+//! Options other than the capacity are set with [`builder()`].
+//!
+//! # What a wait policy costs
+//!
+//! [`Wait`] has the table. The default, `Adaptive`, can hold up the other tasks of a thread for at
+//! most 20 µs in one poll; where that is too much, take `Park`, which costs a wake-up each time an
+//! end has nothing to do.
+//!
+//! # Closing
+//!
+//! A channel is closed when either end is dropped, or by the receiver's `close`. The receiver still
+//! gets everything that was sent before, then `None`; what is sent afterwards comes back in the error.
+//! There is no in between: a `send` that said `Ok` before the receiver was told `None` has been
+//! received. Messages that nobody receives are dropped, each exactly once.
+//!
+//! # Neighbours
+//!
+//! An end that never has to wait lets the other tasks of its thread run after 128 messages, on every
+//! runtime. So polling once and giving up on `Pending` (`now_or_never`) is no way to drain a channel:
+//! use `try_recv`.
 
+mod budget;
+mod builder;
+#[cfg(all(test, landbridge_loom))]
+mod loom_spsc;
+mod ring;
+mod sleeper;
+pub mod spsc;
 mod wait;
 
+pub use builder::Builder;
+#[allow(unused_imports, reason = "the pool's idle workers look too")]
 pub(crate) use wait::Look;
 pub use wait::Wait;
+
+pub use crate::error::{SendError, TryRecvError, TrySendError};
+
+/// A channel with one sender and one receiver, for `capacity` messages.
+///
+/// Both ends can be sent to another thread, and used on any runtime or none, if `T` is `Send`.
+///
+/// A capacity of 0 is taken as 1. It is not a rendezvous: there, a message that has been accepted
+/// from a sender is always in a receiver's hands, so that dropping a pending `recv` would lose it, and
+/// a pending `send` could not take its value back. One slot keeps both promises.
+///
+/// # Panics
+///
+/// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
+///
+/// # Examples
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use landbridge::channel;
+///
+/// let (mut tx, mut rx) = channel::spsc::<String>(1024);
+/// tx.send("over".into()).await?;
+/// drop(tx);
+///
+/// assert_eq!(rx.recv().await.as_deref(), Some("over"));
+/// assert_eq!(rx.recv().await, None);
+/// # Ok::<_, channel::SendError<String>>(()) }).unwrap();
+/// ```
+pub fn spsc<T>(capacity: usize) -> (spsc::Sender<T>, spsc::Receiver<T>) {
+    builder().capacity(capacity).spsc()
+}
+
+/// Starts to describe a channel.
+///
+/// # Examples
+///
+/// ```
+/// use landbridge::channel::{self, Wait};
+///
+/// let (tx, rx) = channel::builder().capacity(64).wait(Wait::Park).spsc::<u32>();
+/// assert_eq!((tx.capacity(), rx.capacity()), (64, 64));
+/// ```
+pub fn builder() -> Builder {
+    Builder::new()
+}

@@ -7,19 +7,24 @@
 
 use std::{
     sync::OnceLock,
+    thread,
     time::{Duration, Instant},
 };
 
-/// The longest a single adaptive look may take: about what one sleep and wake-up costs.
-const LOOK: Duration = Duration::from_micros(20);
+/// After this long a look ends, at the next reading of the clock: with what comes on top (see
+/// [`UNTIMED`]) at most 20 µs, about what one sleep and wake-up costs.
+const LOOK: Duration = Duration::from_micros(16);
+/// What a few looks take that no reading of the clock sees: those before the first one, and those after
+/// the deadline.
+const UNTIMED: Duration = Duration::from_micros(2);
 /// A look that found nothing is followed by a pause at least this many times as long: at most 5 % of
 /// the time is spent on looks that do not pay.
 const PAUSE_FACTOR: u32 = 20;
-/// The pause doubles with every further look that finds nothing, up to this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// So much may be spent on looks in vain before the first pause: one hiccup of the scheduler is no
 /// reason to sleep through the next twenty messages.
 const GRACE: Duration = Duration::from_micros(60);
+/// The pause doubles with every further look that finds nothing, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// For so long a look keeps the CPU to itself; then it lets other threads have it between its turns,
 /// since whoever is looked for may be waiting for this very CPU. A round trip between two awake threads
 /// takes less than this.
@@ -29,14 +34,33 @@ const LOOKS_PER_READING: u32 = 16;
 
 /// What a side does when it has nothing to do: sleep at once, or look again for a while first.
 ///
-/// The same policy serves a pool's idle worker ([`idle`](crate::pool::Builder::idle)), the waiting
-/// side of a crossing and both sides of a channel.
+/// The same policy serves a pool's idle worker, the waiting side of a crossing and both sides of a
+/// channel.
+///
+/// An adaptive look keeps its CPU for a microsecond and from then on offers it to other threads
+/// between its turns; the 20 µs are time of this thread.
 ///
 /// | policy | costs | use it |
 /// |---|---|---|
 /// | `Park` | two wake-ups for each round trip | on one CPU, or where every CPU is taken |
 /// | `Adaptive` | at most 20 µs in one poll, and at most 5 % of the time while it does not pay | by default |
 /// | `Spin` | up to the given time of one CPU, whenever there is nothing to do | for the lowest latency on a CPU of its own |
+///
+/// Measured from a Tokio task to a Compio thread, a CPU each, on a virtual machine with two (Linux
+/// 6.18), with other work on it: wall time per message of a stream through a channel for 64 messages,
+/// medians of 11 interleaved rounds, beside `tokio::sync::mpsc`; and what the receiving thread uses of
+/// its CPU while nothing comes, and while a message comes every millisecond.
+///
+/// | | stream | of Tokio's | no messages | 1000 messages/s |
+/// |---|---|---|---|---|
+/// | `Park` | 1204 ns | 1.06 | 0.01 % | 0.6 % |
+/// | `Adaptive` | 27 ns | 0.02 | 0.01 % | 0.6 % |
+/// | `Spin(50 µs)` | 25 ns | 0.02 | 0.01 % | 2.5 % |
+/// | `tokio::sync::mpsc` | 1208 ns | 1 | | 0.5 % |
+///
+/// That needs two CPUs that are free for the two threads. Where they must share one (the same stream,
+/// not pinned, beside several compilers), the other side cannot do anything while this one looks:
+/// `Adaptive` took 0.83 of Tokio's time, `Park` 1.6, and `Spin` 3.5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
@@ -76,32 +100,12 @@ impl Look {
     /// Calls `found` until it says yes or the look is over; whether it said yes.
     ///
     /// Allocates nothing and makes no system call but those of `found`.
-    pub(crate) fn look(&mut self, mut found: impl FnMut() -> bool) -> bool {
-        match self.wait {
-            Wait::Park => false,
-            Wait::Spin(bound) => look_for(bound, Instant::now(), &mut found).is_none(),
-            Wait::Adaptive => {
-                if single_cpu() {
-                    return false;
-                }
-                let start = Instant::now();
-                if self.paused_until.is_some_and(|until| start < until) {
-                    return false;
-                }
-                match look_for(LOOK, start, &mut found) {
-                    None => {
-                        self.debt = Duration::ZERO;
-                        self.pause = Duration::ZERO;
-                        self.paused_until = None;
-                        true
-                    }
-                    Some(end) => {
-                        self.in_vain(end - start, end);
-                        false
-                    }
-                }
-            }
+    pub(crate) fn look(&mut self, found: impl FnMut() -> bool) -> bool {
+        // A model has no clock, and looking adds nothing to its interleavings.
+        if cfg!(landbridge_loom) || self.wait == Wait::Park {
+            return false;
         }
+        self.look_with(single_cpu(), Instant::now, found)
     }
 
     /// What the last look found was not what looking is for: it counts as having found nothing.
@@ -110,7 +114,51 @@ impl Look {
         expect(dead_code, reason = "only a worker calls it")
     )]
     pub(crate) fn did_not_pay(&mut self) {
-        self.in_vain(LOOK, Instant::now());
+        if self.wait == Wait::Adaptive {
+            self.in_vain(LOOK, Instant::now());
+        }
+    }
+
+    fn look_with(
+        &mut self,
+        single_cpu: bool,
+        mut now: impl FnMut() -> Instant,
+        mut found: impl FnMut() -> bool,
+    ) -> bool {
+        match self.wait {
+            Wait::Park => false,
+            Wait::Spin(bound) => {
+                let start = now();
+                look_until(start, start + bound, now, found).is_none()
+            }
+            Wait::Adaptive => {
+                if single_cpu {
+                    return false;
+                }
+                if let Some(until) = self.paused_until {
+                    if now() < until {
+                        return false;
+                    }
+                } else if look_a_few_times(&mut found) {
+                    // While it pays, it often pays at once, and then the clock is not even read.
+                    self.debt = Duration::ZERO;
+                    return true;
+                }
+                let start = now();
+                match look_until(start, start + LOOK, now, found) {
+                    None => {
+                        self.debt = Duration::ZERO;
+                        self.pause = Duration::ZERO;
+                        self.paused_until = None;
+                        true
+                    }
+                    Some(end) => {
+                        self.in_vain(end - start + UNTIMED, end);
+                        false
+                    }
+                }
+            }
+        }
     }
 
     fn in_vain(&mut self, spent: Duration, end: Instant) {
@@ -127,25 +175,206 @@ impl Look {
 }
 
 /// `None` when found; else the time at which the look ended.
-fn look_for(bound: Duration, start: Instant, found: &mut impl FnMut() -> bool) -> Option<Instant> {
+fn look_until(
+    start: Instant,
+    deadline: Instant,
+    mut now: impl FnMut() -> Instant,
+    mut found: impl FnMut() -> bool,
+) -> Option<Instant> {
     loop {
-        for _ in 0..LOOKS_PER_READING {
-            if found() {
-                return None;
-            }
-            std::hint::spin_loop();
+        if look_a_few_times(&mut found) {
+            return None;
         }
-        let now = Instant::now();
-        if now - start >= bound {
+        let now = now();
+        if now >= deadline {
             return Some(now);
         }
         if now - start >= YIELD_AFTER {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 }
 
+fn look_a_few_times(found: &mut impl FnMut() -> bool) -> bool {
+    (0..LOOKS_PER_READING).any(|_| {
+        let found = found();
+        if !found {
+            std::hint::spin_loop();
+        }
+        found
+    })
+}
+
+/// Whether this process has one CPU, be it by a quota or by an affinity.
 fn single_cpu() -> bool {
     static SINGLE: OnceLock<bool> = OnceLock::new();
-    *SINGLE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
+    *SINGLE.get_or_init(|| {
+        let one = thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
+        // Perhaps it is just this thread that is pinned to a CPU; then its neighbours decide.
+        one && !(allowed_cpus("thread-self") == Some(1) && allowed_cpus("self") > Some(1))
+    })
+}
+
+/// How many CPUs the kernel allows the calling thread (`thread-self`) or the main thread (`self`).
+/// `None` where there is no such file.
+fn allowed_cpus(whose: &str) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{whose}/status")).ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+    Some(
+        mask.chars()
+            .filter_map(|digit| digit.to_digit(16))
+            .map(u32::count_ones)
+            .sum(),
+    )
+}
+
+#[cfg(all(test, not(landbridge_loom)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A clock that only the looks themselves drive: each takes 100 ns, a reading 25 ns.
+    struct Clock {
+        start: Instant,
+        elapsed: Cell<Duration>,
+    }
+
+    impl Clock {
+        fn new() -> Self {
+            Self {
+                start: Instant::now(),
+                elapsed: Cell::default(),
+            }
+        }
+
+        fn pass(&self, time: Duration) {
+            self.elapsed.set(self.elapsed.get() + time);
+        }
+
+        /// The answer, and how long the look took.
+        fn time(&self, look: &mut Look, mut found: impl FnMut() -> bool) -> (bool, Duration) {
+            let before = self.elapsed.get();
+            let now = || {
+                self.pass(Duration::from_nanos(25));
+                self.start + self.elapsed.get()
+            };
+            let found = look.look_with(false, now, || {
+                self.pass(Duration::from_nanos(100));
+                found()
+            });
+            (found, self.elapsed.get() - before)
+        }
+    }
+
+    const READING: Duration = Duration::from_nanos(25);
+
+    /// The neighbours of a waiting task wait with it: this is the bound that the docs promise them.
+    #[test]
+    fn an_adaptive_look_is_over_within_20_us() {
+        let clock = Clock::new();
+        let mut look = Look::new(Wait::Adaptive);
+        for _ in 0..1000 {
+            let (found, took) = clock.time(&mut look, || false);
+            assert!(!found);
+            assert!(took <= Duration::from_micros(20), "{took:?}");
+            clock.pass(Duration::from_millis(100));
+        }
+    }
+
+    /// A channel that is polled over and over with nothing in it must not burn the thread.
+    #[test]
+    fn looks_that_do_not_pay_take_at_most_5_percent_of_the_time() {
+        for gap in [0, 1, 10, 100, 1_000, 10_000] {
+            let clock = Clock::new();
+            let mut look = Look::new(Wait::Adaptive);
+            let mut looking = Duration::ZERO;
+            while clock.elapsed.get() < Duration::from_millis(200) {
+                let (_, took) = clock.time(&mut look, || false);
+                if took > READING {
+                    // What the grace allows is made up for by the pause that follows it, and a pause
+                    // that has just begun counts in full.
+                    let until_now = clock.elapsed.get() + look.pause;
+                    looking += took;
+                    let grace = GRACE.max(look.debt);
+                    assert!(
+                        looking.saturating_sub(grace) * 20 <= until_now,
+                        "{looking:?} of {until_now:?}"
+                    );
+                }
+                clock.pass(Duration::from_micros(gap) + READING);
+            }
+        }
+    }
+
+    /// Quiet means quiet: a long silence makes the looks rarer and rarer.
+    #[test]
+    fn a_side_that_stays_idle_looks_ever_more_rarely() {
+        let clock = Clock::new();
+        let mut look = Look::new(Wait::Adaptive);
+        let mut looks = 0;
+        while clock.elapsed.get() < Duration::from_secs(1) {
+            let (_, took) = clock.time(&mut look, || false);
+            looks += u32::from(took > READING);
+            clock.pass(Duration::from_micros(100));
+        }
+        assert!(looks <= 110, "{looks} looks in a second");
+    }
+
+    /// While it pays, every wait begins with a look, or the first slow message would turn it off.
+    #[test]
+    fn a_look_that_paid_is_repeated_and_ends_the_pause() {
+        let clock = Clock::new();
+        let mut look = Look::new(Wait::Adaptive);
+        while look.pause.is_zero() {
+            assert!(!clock.time(&mut look, || false).0);
+        }
+        assert!(!clock.time(&mut look, || true).0, "it pauses");
+        clock.pass(LONGEST_PAUSE);
+        for _ in 0..100 {
+            let mut left = 40;
+            let (found, _) = clock.time(&mut look, || {
+                left -= 1;
+                left == 0
+            });
+            assert!(found);
+        }
+    }
+
+    /// On one CPU the other side cannot do anything while this one looks.
+    #[test]
+    fn adaptive_does_not_look_on_one_cpu() {
+        let mut look = Look::new(Wait::Adaptive);
+        let found = look.look_with(true, Instant::now, || panic!("it looked"));
+        assert!(!found);
+    }
+
+    /// `Park` promises no look at all.
+    #[test]
+    fn park_does_not_look() {
+        assert!(!Look::new(Wait::Park).look(|| panic!("it looked")));
+    }
+
+    /// `Spin` is for those who pay for latency: it never pauses.
+    #[test]
+    fn spin_looks_for_its_time_every_time() {
+        let clock = Clock::new();
+        let bound = Duration::from_micros(50);
+        let mut look = Look::new(Wait::Spin(bound));
+        for _ in 0..10 {
+            let (found, took) = clock.time(&mut look, || false);
+            assert!(!found);
+            assert!(took >= bound && took < bound + UNTIMED * 2, "{took:?}");
+        }
+    }
+
+    /// A pinned worker is the rule on a pool; its own affinity must not turn everybody's looks off.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_cpus_of_the_process_can_be_counted() {
+        assert!(allowed_cpus("self") >= Some(1));
+        assert!(allowed_cpus("thread-self") >= Some(1));
+    }
 }

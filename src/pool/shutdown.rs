@@ -50,7 +50,7 @@ pub(crate) fn end(worker: Worker) {
     if quiet {
         swallow(|| drop(runtime));
     } else {
-        local.shared.own.leaked_runtimes.add(1);
+        local.shared.own.0.leaked_runtimes.add(1);
         std::mem::forget(runtime);
     }
     drop(local);

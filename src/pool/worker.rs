@@ -27,7 +27,10 @@ use super::{
     metrics,
     run_queue::RunQueue,
 };
-use crate::channel::{Look, Wait};
+use crate::{
+    channel::{Look, Wait},
+    pad::Padded,
+};
 
 /// Jobs between two looks at the driver, while there are jobs: what Compio's own loop does.
 pub(crate) const EVENT_INTERVAL: usize = 61;
@@ -53,11 +56,12 @@ pub(crate) struct Shared {
     pub(crate) driver: DriverKind,
     /// For those who wait for this worker's results.
     pub(crate) wait: Wait,
-    inbox: Inbox<Header>,
+    /// Written by everybody; apart from what the worker writes.
+    inbox: Padded<Inbox<Header>>,
     doorbell: Doorbell,
     command: AtomicU8,
     pub(crate) counts: metrics::Shared,
-    pub(crate) own: metrics::Own,
+    pub(crate) own: Padded<metrics::Own>,
 }
 
 impl Shared {
@@ -66,17 +70,17 @@ impl Shared {
             index,
             driver,
             wait,
-            inbox: Inbox::new(),
+            inbox: Padded(Inbox::new()),
             doorbell: Doorbell::new(waker),
             command: AtomicU8::new(Command::Run as u8),
             counts: metrics::Shared::default(),
-            own: metrics::Own::default(),
+            own: Padded(metrics::Own::default()),
         }
     }
 
     pub(crate) fn order(&self, command: Command) {
         self.command.fetch_max(command as u8, Ordering::Relaxed);
-        if self.inbox.nudge() {
+        if self.inbox.0.nudge() {
             self.doorbell.ring();
         }
     }
@@ -96,22 +100,22 @@ impl Shared {
 
     pub(crate) fn metrics(&self) -> metrics::WorkerMetrics {
         let in_flight = self.counts.in_flight.load(Ordering::Relaxed);
-        let crossings = self.own.crossings.get();
+        let crossings = self.own.0.crossings.get();
         let wakeups_sent = self.doorbell.rings();
         metrics::WorkerMetrics {
             driver: self.driver,
             in_flight,
-            queued: in_flight.saturating_sub(self.own.active.load(Ordering::Relaxed)),
-            completed: self.own.completed.get(),
-            cancelled: self.own.cancelled.get(),
-            panicked: self.own.panicked.get(),
+            queued: in_flight.saturating_sub(self.own.0.active.load(Ordering::Relaxed)),
+            completed: self.own.0.completed.get(),
+            cancelled: self.own.0.cancelled.get(),
+            panicked: self.own.0.panicked.get(),
             crossings,
             wakeups_sent,
             wakeups_saved: crossings.saturating_sub(wakeups_sent),
-            parks: self.own.parks.get(),
-            looks_paid: self.own.looks_paid.get(),
+            parks: self.own.0.parks.get(),
+            looks_paid: self.own.0.looks_paid.get(),
             leaked_tasks: self.counts.leaked_tasks.load(Ordering::Relaxed),
-            leaked_runtimes: self.own.leaked_runtimes.get(),
+            leaked_runtimes: self.own.0.leaked_runtimes.get(),
         }
     }
 }
@@ -141,7 +145,7 @@ pub(crate) fn schedule(job: Job) {
 fn send(home: &Shared, job: Job) {
     // SAFETY: a job's header lives as long as its runnable, which the pointer stands for until
     // `from_node` below or in `Local::collect`.
-    match unsafe { home.inbox.push(job.into_node()) } {
+    match unsafe { home.inbox.0.push(job.into_node()) } {
         Push::Queued => {}
         Push::Ring => home.doorbell.ring(),
         Push::Closed(node) => {
@@ -231,20 +235,20 @@ impl Local {
 
     fn note_active(&self) {
         let active = self.active.borrow().len();
-        self.shared.own.active.store(active, Ordering::Relaxed);
+        self.shared.own.0.active.store(active, Ordering::Relaxed);
     }
 
     /// Moves what came from other threads to the run queue; how much that was.
     #[expect(unsafe_code, reason = "see `send`")]
     pub(crate) fn collect(&self) -> usize {
         let mut n = 0;
-        for node in self.shared.inbox.take() {
+        for node in self.shared.inbox.0.take() {
             // SAFETY: `send` pushed it with `into_node`, and the inbox gives each node out once.
             self.queue.push(unsafe { Job::from_node(node) });
             n += 1;
         }
         if n > 0 {
-            self.shared.own.crossings.add(n as u64);
+            self.shared.own.0.crossings.add(n as u64);
         }
         n
     }
@@ -252,7 +256,7 @@ impl Local {
     /// Refuses all further jobs; those that were still in the inbox go to the run queue.
     #[expect(unsafe_code, reason = "see `send`")]
     pub(crate) fn close(&self) {
-        for node in self.shared.inbox.close() {
+        for node in self.shared.inbox.0.close() {
             // SAFETY: as in `collect`.
             self.queue.push(unsafe { Job::from_node(node) });
         }
@@ -260,7 +264,7 @@ impl Local {
 
     /// Whether nothing waits to be run.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.shared.inbox.is_empty()
+        self.queue.is_empty() && self.shared.inbox.0.is_empty()
     }
 
     pub(crate) fn active(&self) -> usize {
@@ -322,7 +326,7 @@ impl Worker {
             if compio_has_more || !self.local.queue.is_empty() || unpolled >= EVENT_INTERVAL {
                 self.runtime.poll_with(Some(Duration::ZERO));
                 unpolled = 0;
-            } else if self.local.shared.inbox.is_empty() && !self.look_again(command) {
+            } else if self.local.shared.inbox.0.is_empty() && !self.look_again(command) {
                 self.park(command);
                 unpolled = 0;
             }
@@ -367,7 +371,7 @@ impl Worker {
         let mut turn = 0_u32;
         let mut driver_had_something = false;
         let found = look.look(|| {
-            if !local.shared.inbox.is_empty() || local.shared.command() != command {
+            if !local.shared.inbox.0.is_empty() || local.shared.command() != command {
                 return true;
             }
             turn += 1;
@@ -382,7 +386,7 @@ impl Worker {
             // keeping a CPU for.
             look.did_not_pay();
         } else if found {
-            local.shared.own.looks_paid.add(1);
+            local.shared.own.0.looks_paid.add(1);
         }
         found
     }
@@ -390,8 +394,8 @@ impl Worker {
     /// Sleeps in the driver, until it has something, a timer fires or somebody rings.
     fn park(&mut self, command: Command) {
         let shared = &self.local.shared;
-        if shared.inbox.try_sleep() && shared.command() == command {
-            shared.own.parks.add(1);
+        if shared.inbox.0.try_sleep() && shared.command() == command {
+            shared.own.0.parks.add(1);
             self.runtime.poll_with(self.runtime.current_timeout());
         }
         // `collect`, which follows, marks the worker awake.

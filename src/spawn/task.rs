@@ -228,9 +228,9 @@ where
         };
         if let Some(key) = this.key.take() {
             let count = match &result {
-                Ok(_) => &home.own.completed,
-                Err(JoinError::Panicked(_)) => &home.own.panicked,
-                Err(_) => &home.own.cancelled,
+                Ok(_) => &home.own.0.completed,
+                Err(JoinError::Panicked(_)) => &home.own.0.panicked,
+                Err(_) => &home.own.0.cancelled,
             };
             // Only the worker gets here: the task has been started.
             count.add(1);

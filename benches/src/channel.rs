@@ -1,0 +1,242 @@
+//! Messages from a task on Tokio to a task on a Compio thread.
+//!
+//! The same for every channel: Tokio's multi-thread runtime with one worker, pinned to CPU 0, and a
+//! thread pinned to CPU 1 that runs Compio with its defaults. Pinned, because with both on one CPU
+//! (which the scheduler of a small machine likes to try) there is nothing to measure but the scheduler.
+//! On a machine with one CPU nothing is pinned.
+
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use landbridge::channel::{self, Wait};
+
+use crate::Row;
+
+/// The rows of this group.
+pub const ROWS: &[Row] = &[Row {
+    name: "channel.spsc_cap64",
+    unit: "ns/message",
+    peer_name: "tokio mpsc",
+    goal: Some(0.25),
+    doc: "a stream of u64 from a task on Tokio with one worker to a task on a Compio thread, capacity 64; \
+          wall time for each message. The two threads are pinned to a CPU each.",
+    round: |config| {
+        let messages = config.operations(MESSAGES);
+        config.both(
+            |_| nanos_per_message(Channel::Ours(Wait::Adaptive), messages),
+            |_| nanos_per_message(Channel::Tokio, messages),
+        )
+    },
+}];
+
+/// Messages in one round: some tens of milliseconds of the slowest peer.
+pub const MESSAGES: u64 = 100_000;
+
+/// A channel of `u64` that is measured here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// `landbridge::channel::spsc`, with its wait policy.
+    Ours(Wait),
+    /// `tokio::sync::mpsc`.
+    Tokio,
+    /// `flume`.
+    Flume,
+    /// `async-channel`.
+    AsyncChannel,
+    /// `futures::channel::mpsc`.
+    Futures,
+}
+
+impl Channel {
+    /// Sends `messages` through a channel for `capacity` of them, with `gap` between two.
+    pub fn measure(self, capacity: usize, messages: u64, gap: Option<Duration>) -> Measured {
+        match self {
+            Self::Ours(wait) => {
+                let (mut tx, mut rx) = channel::builder().capacity(capacity).wait(wait).spsc();
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send(message).await.expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv().await, Some(message));
+                        }
+                    },
+                )
+            }
+            Self::Tokio => {
+                let (tx, mut rx) = tokio::sync::mpsc::channel(capacity);
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send(message).await.expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv().await, Some(message));
+                        }
+                    },
+                )
+            }
+            Self::Flume => {
+                let (tx, rx) = flume::bounded(capacity);
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send_async(message).await.expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv_async().await, Ok(message));
+                        }
+                    },
+                )
+            }
+            Self::AsyncChannel => {
+                let (tx, rx) = async_channel::bounded(capacity);
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send(message).await.expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv().await, Ok(message));
+                        }
+                    },
+                )
+            }
+            Self::Futures => {
+                use futures::{SinkExt, StreamExt};
+                let (mut tx, mut rx) = futures::channel::mpsc::channel(capacity);
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.feed(message).await.expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.next().await, Some(message));
+                        }
+                    },
+                )
+            }
+        }
+    }
+}
+
+/// What a run of a channel took, without starting the runtimes.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// From the first message sent to the last one received.
+    pub wall: Duration,
+    /// Of the Compio thread, in user and kernel, meanwhile. Zero where it cannot be had.
+    pub receiver_cpu: Duration,
+}
+
+/// One side of the row `channel.spsc_cap64`, for any channel: wall time per message in nanoseconds.
+pub fn nanos_per_message(channel: Channel, messages: u64) -> f64 {
+    let measured = channel.measure(64, messages, None);
+    measured.wall.as_nanos() as f64 / messages as f64
+}
+
+/// How much of a CPU the Compio thread uses while a receiver waits for nothing, as a share of the time.
+pub fn idle_cpu(wait: Wait, time: Duration) -> f64 {
+    let (tx, mut rx) = channel::builder().wait(wait).spsc::<u64>();
+    let measured = cross(
+        async move {
+            tokio::time::sleep(time).await;
+            drop(tx);
+        },
+        async move { assert_eq!(rx.recv().await, None) },
+    );
+    measured.receiver_cpu.as_secs_f64() / measured.wall.as_secs_f64()
+}
+
+/// How much of a CPU the Compio thread uses to receive `messages`, one every millisecond.
+pub fn trickle_cpu(channel: Channel, messages: u64) -> f64 {
+    let measured = channel.measure(64, messages, Some(Duration::from_millis(1)));
+    measured.receiver_cpu.as_secs_f64() / measured.wall.as_secs_f64()
+}
+
+async fn pause(gap: Option<Duration>) {
+    if let Some(gap) = gap {
+        tokio::time::sleep(gap).await;
+    }
+}
+
+/// Runs `send` as a task on Tokio and `receive` as a task on a Compio thread, to the end of both.
+fn cross(
+    send: impl Future<Output = ()> + Send + 'static,
+    receive: impl Future<Output = ()> + Send + 'static,
+) -> Measured {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .on_thread_start(|| pin_to(0))
+        .build()
+        .expect("a Tokio runtime starts");
+    let (ready, is_ready) = mpsc::channel();
+    let receiver = thread::spawn(move || {
+        pin_to(1);
+        let compio = compio::runtime::Runtime::new().expect("a Compio runtime starts");
+        compio.block_on(async {
+            ready.send(()).expect("a listener");
+            let cpu = cpu_of_this_thread();
+            compio::runtime::spawn(receive).await.expect("no panic");
+            (Instant::now(), cpu_of_this_thread() - cpu)
+        })
+    });
+    is_ready.recv().expect("a thread that starts");
+    let start = Instant::now();
+    let sender = tokio.spawn(send);
+    let (end, receiver_cpu) = receiver.join().expect("no panic");
+    tokio.block_on(sender).expect("no panic");
+    Measured {
+        wall: end - start,
+        receiver_cpu,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn pin_to(cpu: usize) {
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        // Refused in a container that owns other CPUs: then as the scheduler likes.
+        let _ = sched_setaffinity(None, &set);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pin_to(_cpu: usize) {}
+
+#[cfg(target_os = "linux")]
+fn cpu_of_this_thread() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.try_into().expect("not negative"),
+        time.tv_nsec.try_into().expect("less than a second"),
+    )
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cpu_of_this_thread() -> Duration {
+    Duration::ZERO
+}

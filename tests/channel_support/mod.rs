@@ -1,0 +1,83 @@
+//! Values that count their drops and wakers that count their calls.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+/// How often each of a number of values has been dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Drops(Arc<[AtomicUsize]>);
+
+impl Drops {
+    pub(crate) fn new(values: usize) -> Self {
+        Self((0..values).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    pub(crate) fn value(&self, number: usize) -> Counted {
+        Counted {
+            number,
+            drops: self.clone(),
+        }
+    }
+
+    pub(crate) fn of(&self, number: usize) -> usize {
+        self.0[number].load(SeqCst)
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_all_once(&self) {
+        for (number, drops) in self.0.iter().enumerate() {
+            assert_eq!(drops.load(SeqCst), 1, "drops of value {number}");
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) number: usize,
+    drops: Drops,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.drops.0[self.number].fetch_add(1, SeqCst);
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes(AtomicUsize);
+
+impl Wakes {
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
+        let wakes = Arc::new(Self::default());
+        (wakes.clone(), wakes.into())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Polls once and drops the future.
+pub(crate) fn poll_once<T>(waker: &Waker, future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(waker))
+}
+
+/// Polls once with a waker that does nothing, and drops the future.
+pub(crate) fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+    poll_once(Waker::noop(), future)
+}
