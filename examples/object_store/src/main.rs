@@ -18,7 +18,6 @@
 //! | `metrics.rs` | latency on either runtime and between them | what you lack |
 //! | `demo.rs` | the load, and the checks of all of the above | nothing |
 
-mod channel;
 mod demo;
 mod http;
 mod metrics;

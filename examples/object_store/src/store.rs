@@ -47,11 +47,16 @@ use compio::{
     io::{AsyncReadAt, AsyncWriteAtExt},
 };
 use futures::Stream;
-use landbridge::{CompioPool, JoinError};
+use landbridge::{
+    CompioPool, JoinError,
+    channel::{
+        self,
+        spsc::{Receiver, Sender},
+    },
+};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
-    channel::{self, Receiver, Sender},
     metrics::Metrics,
     name::ObjectName,
     range::{Unsatisfiable, Wanted},
@@ -272,7 +277,7 @@ impl Store {
         space.grow_to(length.unwrap_or(0))?;
         let shared = Arc::clone(&self.shared);
         let path = shared.dirs.object(name);
-        let (pieces, incoming) = channel::bounded(CHUNKS_AHEAD);
+        let (pieces, incoming) = channel::spsc(CHUNKS_AHEAD);
         let queued = Instant::now();
         // COPY: a stream in. The job owns the file and never leaves its worker; the chunks follow
         // through a bounded channel, so a slow disk slows the client down instead of filling memory.
@@ -294,7 +299,7 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let path = shared.dirs.object(name);
         let (opened, answer) = oneshot::channel();
-        let (chunks, incoming) = channel::bounded(CHUNKS_AHEAD);
+        let (chunks, incoming) = channel::spsc(CHUNKS_AHEAD);
         let queued = Instant::now();
         // COPY: a stream out. One job opens the file, answers what it found, and reads ahead until
         // the channel is full. Its handle may go: the job ends when nobody receives any more.
@@ -388,7 +393,7 @@ impl Upload {
     }
 
     /// Waits until the object is on the disk under its name; or says why it will not be.
-    pub(crate) async fn finish(self) -> Result<Stored, StoreError> {
+    pub(crate) async fn finish(mut self) -> Result<Stored, StoreError> {
         // If the job is gone, its result tells why.
         _ = self.pieces.send(Piece::End).await;
         self.job.await?
@@ -533,7 +538,7 @@ async fn read_object(
     path: &Path,
     wanted: Option<Wanted>,
     opened: oneshot::Sender<Found>,
-    chunks: Sender<io::Result<Bytes>>,
+    mut chunks: Sender<io::Result<Bytes>>,
 ) {
     let found = async {
         let file = File::open(path).await.map_err(or_not_found)?;

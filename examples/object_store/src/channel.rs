@@ -1,3 +1,0 @@
-//! The bounded channel between the two runtimes.
-
-pub(crate) use tokio::sync::mpsc::{Receiver, Sender, channel as bounded};
