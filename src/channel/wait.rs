@@ -29,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// since whoever is looked for may be waiting for this very CPU. A round trip between two awake threads
 /// takes less than this.
 const YIELD_AFTER: Duration = Duration::from_micros(1);
+/// A look that was offered a CPU back only after this long has lost it to somebody busy. Sleeping
+/// would have been better, found or not: the scheduler prefers who wakes up to who has yielded.
+const TOO_LONG: Duration = Duration::from_micros(50);
 /// Looks between two readings of the clock.
 const LOOKS_PER_READING: u32 = 16;
 
@@ -129,7 +132,7 @@ impl Look {
             Wait::Park => false,
             Wait::Spin(bound) => {
                 let start = now();
-                look_until(start, start + bound, now, found).is_none()
+                look_until(start, start + bound, now, found).found
             }
             Wait::Adaptive => {
                 if single_cpu {
@@ -145,18 +148,18 @@ impl Look {
                     return true;
                 }
                 let start = now();
-                match look_until(start, start + LOOK, now, found) {
-                    None => {
+                let outcome = look_until(start, start + LOOK, now, found);
+                match outcome.end {
+                    Some(end) if !outcome.found || end - start > TOO_LONG => {
+                        self.in_vain(end - start + UNTIMED, end);
+                    }
+                    _ => {
                         self.debt = Duration::ZERO;
                         self.pause = Duration::ZERO;
                         self.paused_until = None;
-                        true
-                    }
-                    Some(end) => {
-                        self.in_vain(end - start + UNTIMED, end);
-                        false
                     }
                 }
+                outcome.found
             }
         }
     }
@@ -174,22 +177,33 @@ impl Look {
     }
 }
 
-/// `None` when found; else the time at which the look ended.
+struct Outcome {
+    found: bool,
+    /// Unknown if it was found before other threads were offered the CPU.
+    end: Option<Instant>,
+}
+
 fn look_until(
     start: Instant,
     deadline: Instant,
     mut now: impl FnMut() -> Instant,
     mut found: impl FnMut() -> bool,
-) -> Option<Instant> {
+) -> Outcome {
+    let mut offered = false;
     loop {
-        if look_a_few_times(&mut found) {
-            return None;
+        let found = look_a_few_times(&mut found);
+        if found && !offered {
+            return Outcome { found, end: None };
         }
         let now = now();
-        if now >= deadline {
-            return Some(now);
+        if found || now >= deadline {
+            return Outcome {
+                found,
+                end: Some(now),
+            };
         }
         if now - start >= YIELD_AFTER {
+            offered = true;
             thread::yield_now();
         }
     }

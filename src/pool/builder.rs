@@ -8,7 +8,7 @@ use std::{
 };
 
 use compio::{
-    driver::{AsyncifyPool, DriverType, ProactorBuilder},
+    driver::{AsyncifyPool, DriverType, ProactorBuilder, op::OpCodeFlag},
     runtime::Runtime,
 };
 
@@ -301,15 +301,21 @@ impl Setup {
         let mut last = io::Error::from(io::ErrorKind::Unsupported);
         for kind in attempts(self.driver) {
             let mut proactor = ProactorBuilder::new();
+            // Naming an opcode makes Compio ask now, once in a process and with a descriptor that it
+            // needs for it, what the kernel can do. Left to the first operation that question may
+            // fail, and then nothing works, the proof included that the kernel is done at the end.
             match kind {
                 DriverKind::IoUringTuned => {
                     proactor
                         .driver_type(DriverType::IoUring)
+                        .detect_opcode_support(OpCodeFlag::Read)
                         .coop_taskrun(true)
                         .taskrun_flag(true);
                 }
                 DriverKind::IoUring => {
-                    proactor.driver_type(DriverType::IoUring);
+                    proactor
+                        .driver_type(DriverType::IoUring)
+                        .detect_opcode_support(OpCodeFlag::Read);
                 }
                 DriverKind::Polling => {
                     proactor.driver_type(DriverType::Poll);
@@ -321,11 +327,24 @@ impl Setup {
             }
             proactor.reuse_thread_pool(self.blocking.clone());
             match Runtime::builder().with_proactor(proactor).build() {
-                Ok(runtime) => return Ok((*kind, runtime)),
+                Ok(runtime) => return Ok((outcome(*kind, runtime.driver_type()), runtime)),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+}
+
+/// What an attempt has become: the user's `proactor` has the last word on the driver, too.
+fn outcome(attempt: DriverKind, driver: DriverType) -> DriverKind {
+    if driver.is_polling() {
+        DriverKind::Polling
+    } else if driver.is_iocp() {
+        DriverKind::Iocp
+    } else if attempt == DriverKind::IoUringTuned {
+        attempt
+    } else {
+        DriverKind::IoUring
     }
 }
 

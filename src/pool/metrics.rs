@@ -27,7 +27,7 @@ pub struct WorkerMetrics {
     pub queued: usize,
     /// Jobs that ran to their end.
     pub completed: u64,
-    /// Jobs that ended because they were cancelled, or because the pool went away.
+    /// Jobs that ended because they were cancelled, or because the pool went away; begun or not.
     pub cancelled: u64,
     /// Jobs that panicked.
     pub panicked: u64,
@@ -67,6 +67,8 @@ impl PoolMetrics {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) in_flight: AtomicUsize,
+    /// Cancelled, or refused, before the first poll.
+    pub(crate) never_begun: AtomicU64,
     pub(crate) leaked_tasks: AtomicU64,
 }
 

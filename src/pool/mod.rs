@@ -237,11 +237,16 @@ impl PoolShared {
         }
         let [first, second] = [first, second].map(|index| &self.workers[index]);
         let load = |worker: &Shared| worker.counts.in_flight.load(Ordering::Relaxed);
-        if load(second) < load(first) {
+        let picked = if load(second) < load(first) {
             second
         } else {
             first
+        };
+        if picked.is_ending() {
+            let mut others = self.workers.iter();
+            return others.find(|worker| !worker.is_ending()).unwrap_or(picked);
         }
+        picked
     }
 
     fn own_index(&self, local: &Local) -> Option<usize> {

@@ -34,6 +34,7 @@ const ROUNDS: usize = 64;
 pub(crate) fn end(worker: Worker) {
     let was_drained = worker.is_drained();
     let (runtime, local, gate) = worker.leave();
+    local.shared.set_ending();
     let quiet = runtime.enter(|| {
         drop_tasks(&runtime, &local);
         drop_compio_tasks(&runtime);

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::Waker,
     time::Duration,
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     inbox: Padded<Inbox<Header>>,
     doorbell: Doorbell,
     command: AtomicU8,
+    /// Its loop is over, whatever ended it.
+    ending: AtomicBool,
     pub(crate) counts: metrics::Shared,
     pub(crate) own: Padded<metrics::Own>,
 }
@@ -73,6 +75,7 @@ impl Shared {
             inbox: Padded(Inbox::new()),
             doorbell: Doorbell::new(waker),
             command: AtomicU8::new(Command::Run as u8),
+            ending: AtomicBool::new(false),
             counts: metrics::Shared::default(),
             own: Padded(metrics::Own::default()),
         }
@@ -93,6 +96,16 @@ impl Shared {
         }
     }
 
+    /// Whether work that is given to it now would be refused. A worker that ends before its pool does
+    /// has nothing to do, and would otherwise be everybody's first choice.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ending(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the calling thread is this worker.
     pub(crate) fn is_here(&self) -> bool {
         with_local(|local| std::ptr::eq(&*local.shared, self)) == Some(true)
@@ -107,7 +120,7 @@ impl Shared {
             in_flight,
             queued: in_flight.saturating_sub(self.own.0.active.load(Ordering::Relaxed)),
             completed: self.own.0.completed.get(),
-            cancelled: self.own.0.cancelled.get(),
+            cancelled: self.own.0.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
             panicked: self.own.0.panicked.get(),
             crossings,
             wakeups_sent,

@@ -92,14 +92,16 @@ impl<T> Handover<T> {
         Poll::Pending
     }
 
-    /// The receiving side lets go; a value that is already there comes back.
-    pub(crate) fn let_go(&self) -> Option<T> {
+    /// The receiving side lets go; a value that is already there comes back, or the waker that was
+    /// left. Both are foreign, and dropping them is up to the caller.
+    pub(crate) fn let_go(&self) -> (Option<T>, Option<Waker>) {
         let mut slot = self.lock();
         let before = mem::replace(&mut *slot, Slot::Unwanted);
         drop(slot);
         match before {
-            Slot::Full(value) => Some(value),
-            _ => None,
+            Slot::Full(value) => (Some(value), None),
+            Slot::Waiting(waker) => (None, Some(waker)),
+            Slot::Empty | Slot::Taken | Slot::Unwanted => (None, None),
         }
     }
 

@@ -138,11 +138,12 @@ impl<T> Drop for Scoped<T> {
     }
 }
 
-/// Nobody will take the result; one that is there already is dropped here.
+/// Nobody will take the result; one that is there already is dropped here. A panic of that, or of the
+/// destructor of the waiter's waker, must not decide what becomes of the work.
 fn let_go<T>(task: &Task<(), Cell<T>>) {
-    if let Some(unwanted) = task.metadata().result.let_go() {
-        swallow(|| drop(unwanted));
-    }
+    let (result, waker) = task.metadata().result.let_go();
+    swallow(|| drop(result));
+    swallow(|| drop(waker));
 }
 
 impl<T> Cell<T> {

@@ -226,15 +226,19 @@ where
             }
             (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(())) => Err(JoinError::Cancelled),
         };
-        if let Some(key) = this.key.take() {
-            let count = match &result {
-                Ok(_) => &home.own.0.completed,
-                Err(JoinError::Panicked(_)) => &home.own.0.panicked,
-                Err(_) => &home.own.0.cancelled,
-            };
-            // Only the worker gets here: the task has been started.
-            count.add(1);
-            with_local(|local| local.deregister(key));
+        match this.key.take() {
+            Some(key) => {
+                let count = match &result {
+                    Ok(_) => &home.own.0.completed,
+                    Err(JoinError::Panicked(_)) => &home.own.0.panicked,
+                    Err(_) => &home.own.0.cancelled,
+                };
+                // Only the worker gets here: the task has been started.
+                count.add(1);
+                with_local(|local| local.deregister(key));
+            }
+            // Whoever drops a job that was never begun.
+            None => _ = home.counts.never_begun.fetch_add(1, Ordering::Relaxed),
         }
         home.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
         this.cell.finish(result);

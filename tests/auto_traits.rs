@@ -1,0 +1,160 @@
+//! Which types are `Send`, `Sync`, `Unpin`: a part of the interface that no signature shows, and that
+//! one field can change.
+
+use std::{cell::Cell, fmt::Debug, future::Ready, rc::Rc};
+
+use landbridge::{
+    CompioPool, Driver, JoinHandle, TokioHandleExt, Wait,
+    error::{BuildError, JoinError, PanicPayload},
+    pool::{Builder, DriverKind, PoolMetrics, Shutdown, WorkerMetrics},
+    spawn::{Run, RunOnTokio},
+};
+
+/// `assert_traits!(Type: [Send, !Sync];)`: compiles only if it is so.
+macro_rules! assert_traits {
+    ($($type:ty: [$($list:tt)+];)+) => {
+        $(assert_traits!(@list $type, $($list)+);)+
+    };
+    (@list $type:ty, ! $trait:ident $(, $($rest:tt)+)?) => {
+        const _: () = {
+            // Ambiguous, and so an error, for a type that has the trait.
+            trait AmbiguousIfImplemented<A> {
+                fn probe() {}
+            }
+            impl<T: ?Sized> AmbiguousIfImplemented<()> for T {}
+            struct Implemented;
+            impl<T: ?Sized + $trait> AmbiguousIfImplemented<Implemented> for T {}
+            let _ = <$type as AmbiguousIfImplemented<_>>::probe;
+        };
+        $(assert_traits!(@list $type, $($rest)+);)?
+    };
+    (@list $type:ty, $trait:ident $(, $($rest:tt)+)?) => {
+        const _: () = {
+            const fn probe<T: ?Sized + $trait>() {}
+            probe::<$type>();
+        };
+        $(assert_traits!(@list $type, $($rest)+);)?
+    };
+}
+
+/// A closure and a future that are neither `Send` nor `Sync`, to see what lets them through.
+type Stays = Rc<()>;
+/// `Send`, not `Sync`.
+type Moves = Cell<u8>;
+
+/// Nothing to run: it compiles.
+#[test]
+fn handles_may_cross_threads_whatever_the_work_is() {
+    assert_traits! {
+        CompioPool: [Send, Sync, Unpin, Clone, Debug];
+        Builder: [Send, Sync, Unpin, Debug, !Clone];
+        Shutdown: [Send, Sync, Unpin, Debug];
+        PoolMetrics: [Send, Sync, Unpin, Clone, Debug];
+        WorkerMetrics: [Send, Sync, Unpin, Copy, Debug];
+        Driver: [Send, Sync, Unpin, Copy, Debug];
+        DriverKind: [Send, Sync, Unpin, Copy, Debug];
+        Wait: [Send, Sync, Unpin, Copy, Debug];
+        JoinError: [Send, Sync, Unpin, Debug, !Clone];
+        BuildError: [Send, Sync, Unpin, Debug, !Clone];
+        PanicPayload: [Send, Sync, Unpin, Debug, !Clone];
+    }
+    // The output crosses: it must be `Send`, and need be no more.
+    assert_traits! {
+        JoinHandle<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        JoinHandle<Moves>: [Send, Sync, Unpin, Debug];
+        JoinHandle<Stays>: [!Send, !Sync, Unpin, Debug];
+    }
+    // The closure and the output cross; the future in between stays, and does not count.
+    assert_traits! {
+        Run<fn() -> Ready<u8>, Ready<u8>>: [Send, Sync, Unpin, Debug, !Clone];
+        Run<Moves, Ready<Moves>>: [Send, !Sync, Unpin, Debug];
+        Run<Stays, Ready<u8>>: [!Send, !Sync, Unpin, Debug];
+        Run<u8, std::pin::Pin<Box<dyn Future<Output = u8>>>>: [Send, Sync, Unpin, Debug];
+        Run<u8, Ready<Stays>>: [!Send, !Sync, Unpin, Debug];
+    }
+    // Polled in place it holds the future itself, pinned.
+    assert_traits! {
+        RunOnTokio<Ready<u8>>: [Send, Sync, Unpin, Debug, !Clone];
+        RunOnTokio<std::future::Pending<Stays>>: [!Send, !Sync, Debug];
+        RunOnTokio<Pinned>: [Send, Sync, !Unpin, Debug];
+        RunOnTokio<Staying>: [!Send, !Sync, Debug];
+    }
+}
+
+struct Pinned(std::marker::PhantomPinned);
+
+impl Future for Pinned {
+    type Output = u8;
+
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<u8> {
+        _ = &self.0;
+        std::task::Poll::Pending
+    }
+}
+
+struct Staying(Stays);
+
+impl Future for Staying {
+    type Output = u8;
+
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<u8> {
+        _ = &self.0;
+        std::task::Poll::Pending
+    }
+}
+
+/// What `tokio::spawn`, a service's field and a `static` ask for.
+#[test]
+fn what_a_user_stores_and_spawns_is_send_and_static() {
+    fn send<T: Send + 'static>(value: T) -> T {
+        value
+    }
+    fn shared<T: Send + Sync + 'static>(value: T) -> T {
+        value
+    }
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+
+    error::<JoinError>();
+    error::<BuildError>();
+    let pool = shared(CompioPool::builder().threads(1).build().unwrap());
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    let runs = send((
+        pool.run(async || {
+            let stays = Rc::new(1);
+            std::future::ready(()).await;
+            *stays
+        }),
+        pool.spawn(async || {
+            let stays = Rc::new(1);
+            std::future::ready(()).await;
+            *stays
+        }),
+        pool.spawn(async || ()).cancel(),
+        pool.shutdown(),
+        tokio.handle().run(async { 1 }),
+    ));
+    drop(runs);
+}
+
+/// `#[derive(Debug)]` on a user's struct needs it of every field; and it must neither hang nor say
+/// nothing.
+#[test]
+fn everything_can_be_printed() {
+    let pool = CompioPool::builder().threads(1).build().unwrap();
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    let handle = pool.spawn(async || ());
+    let texts = [
+        format!("{pool:?}"),
+        format!("{:?}", CompioPool::builder()),
+        format!("{handle:?}"),
+        format!("{:?}", pool.run(async || ())),
+        format!("{:?}", pool.shutdown()),
+        format!("{:?}", pool.metrics()),
+        format!("{:?}", tokio.handle().run(async {})),
+        format!("{:?}", JoinError::Cancelled),
+        format!("{:?}", BuildError::NoThreads),
+    ];
+    for text in texts {
+        assert!(text.len() > 3, "{text}");
+    }
+}
