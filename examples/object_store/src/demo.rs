@@ -562,6 +562,9 @@ impl Held {
     pub(crate) async fn kill(self) {
         self.answer.abort();
         _ = self.answer.await;
+        // Until the connection has let go of the body: were `rest` dropped before, the body would
+        // end, and the upload with it, as if it were whole.
+        self.rest.closed().await;
     }
 }
 

@@ -28,7 +28,12 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use landbridge::Driver;
 use tokio::signal;
@@ -77,7 +82,7 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    // Removed at the end, whatever the end is.
+    // Removed at the end.
     let temporary = match options.dir {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("object_store-").tempdir()?),
@@ -93,7 +98,7 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     config.limits.capacity = options.capacity.unwrap_or(config.limits.capacity);
     config.limits.in_flight = options.in_flight.unwrap_or(config.limits.in_flight);
     config.limits.object = options.max_object.unwrap_or(config.limits.object);
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match options.listen {
             Some(listen) => serve(&config, &listen).await,
             None => {
@@ -107,7 +112,24 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
         }
-    })
+    });
+    drop(runtime);
+    if let Some(temporary) = temporary {
+        remove(temporary.path());
+    }
+    result
+}
+
+/// Removes a directory that may still be written to: a demonstration that did not get to its end has
+/// not drained its server, and storage threads without a pool end by themselves, but not at once.
+fn remove(dir: &Path) {
+    for _ in 0..100 {
+        if std::fs::remove_dir_all(dir).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    eprintln!("{} could not be removed", dir.display());
 }
 
 async fn serve(config: &Config, listen: &str) -> Result<(), Box<dyn std::error::Error>> {

@@ -34,6 +34,29 @@ fn child() {
     }
 }
 
+/// This binary, as the server or the demonstration.
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args([
+            "--exact",
+            "tests::process::child",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(ARGS, args.join("\n"))
+        .stdout(Stdio::piped());
+    command
+}
+
+/// `INT`, as Ctrl-C sends it, or `TERM`.
+#[cfg(unix)]
+fn send(child: &Child, signal: &str) {
+    let kill = format!("kill -{signal} {}", child.id());
+    let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
+    assert!(sent.success());
+}
+
 struct Process {
     child: Child,
     addr: SocketAddr,
@@ -44,17 +67,7 @@ impl Process {
     fn start(dir: &Path, more: &[&str]) -> Self {
         let mut args = vec!["--listen", "127.0.0.1:0", "--dir", dir.to_str().unwrap()];
         args.extend(more);
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "tests::process::child",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(ARGS, args.join("\n"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command(&args).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         let addr = loop {
@@ -69,16 +82,6 @@ impl Process {
             addr,
             output,
         }
-    }
-
-    /// `INT`, as Ctrl-C sends it, or `TERM`.
-    #[cfg(unix)]
-    fn signal(&self, name: &str) {
-        let pid = self.child.id();
-        let kill = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {pid}")])
-            .status();
-        assert!(kill.unwrap().success());
     }
 
     #[cfg(target_os = "linux")]
@@ -153,7 +156,7 @@ async fn a_signal_drains() -> Result<(), DemoError> {
         demo.until("object_store_operations_in_flight", 1).await?;
         let mut kept = Kept::connect(process.addr).await?;
         assert!(kept.get("/healthz").await?.starts_with("HTTP/1.1 200"));
-        process.signal(signal);
+        send(&process.child, signal);
         while !kept.get("/healthz").await?.starts_with("HTTP/1.1 503") {}
         let length = held.length();
         assert_eq!(held.finish().await?.status(), StatusCode::CREATED);
@@ -165,6 +168,28 @@ async fn a_signal_drains() -> Result<(), DemoError> {
         assert_eq!(std::fs::metadata(&objects[0])?.len(), length);
     }
     Ok(())
+}
+
+/// Ctrl-C in the middle of the demonstration, too, leaves nothing behind.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_demonstration_removes_its_directory() {
+    let temporary = tempfile::tempdir().unwrap();
+    for _ in 0..5 {
+        let mut child = command(&["--max-object", "1048576"])
+            .env("TMPDIR", temporary.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = output.lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with("load: ")));
+        send(&child, "INT");
+        // Reads on, so that the child does not stand still.
+        lines.for_each(drop);
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+    }
 }
 
 /// 256 MiB in and out, also to a client that stops reading in between, cost the server no more than a

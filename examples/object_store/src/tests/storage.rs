@@ -199,6 +199,19 @@ async fn a_store_without_its_pool_says_that_it_is_stopped() {
     assert_eq!((store.in_flight(), store.used()), (0, 1));
 }
 
+/// A job that gives up in the middle: its stream must not look whole either.
+#[tokio::test]
+async fn a_download_that_nobody_reads_ends_with_an_error() {
+    let (server, _dir) = server(|config| config.limits.stall = Duration::from_millis(50)).await;
+    let store = server.store();
+    put(store, "x", &vec![1; 8 << 20]).await;
+    let download = store.get(&name("x"), None).await.unwrap();
+    store.idle().await;
+    let chunks: Vec<_> = download.collect().await;
+    assert!(chunks.len() > 1 && chunks[0].is_ok());
+    assert!(chunks.last().unwrap().is_err());
+}
+
 /// A client that stands still must not hold its place for ever: with enough of them the store would
 /// refuse everybody else.
 #[tokio::test]
