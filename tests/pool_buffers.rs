@@ -74,7 +74,7 @@ unsafe impl GlobalAlloc for Canary {
         unsafe { buffer.write_bytes(PATTERN, WATCHED) };
         let mut freed = FREED.lock().unwrap();
         let n = freed.1;
-        freed.0[n] = buffer.addr();
+        freed.0[n] = buffer.expose_provenance();
         freed.1 += 1;
     }
 }
@@ -94,7 +94,7 @@ fn spoiled() -> usize {
             let buffer = std::ptr::with_exposed_provenance::<u8>(**address);
             // SAFETY: mapped for ever, initialised by `dealloc`. The kernel may write at the same
             // time, which is what is to be caught; a volatile read per byte sees it or does not.
-            (0..WATCHED).any(|n| unsafe { buffer.add(n).read_volatile() } != PATTERN)
+            (0..WATCHED).any(|n| unsafe { buffer.wrapping_add(n).read_volatile() } != PATTERN)
         })
         .count()
 }

@@ -33,16 +33,12 @@ fn pairs() -> usize {
         rlim_max: 0,
     };
     // SAFETY: `limit` is written to and alive.
-    assert_eq!(
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) },
-        0
-    );
+    let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(done, 0);
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: plain numbers.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
-        0
-    );
+    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(done, 0);
     let room = usize::try_from(limit.rlim_max).unwrap_or(usize::MAX);
     (room.saturating_sub(200) / 2).min(5_000)
 }

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::Future,
-    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -15,7 +14,11 @@ use tokio::{
 };
 
 use super::join::look_again;
-use crate::{channel::Wait, error::JoinError, unwind::catch};
+use crate::{
+    channel::Wait,
+    error::JoinError,
+    unwind::{catch, swallow},
+};
 
 /// Runs work on a Tokio runtime from anywhere, a Compio task in particular.
 ///
@@ -106,7 +109,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<F: Future> {
         Idle { handle: Handle, future: Option<F> },
-        Here { #[pin] future: F },
+        Here { handle: Handle, #[pin] future: F },
         There { work: Aborting<F::Output> },
         Done,
     }
@@ -133,7 +136,10 @@ where
         if let StateProjection::Idle { handle, future } = state.as_mut().project() {
             let future = future.take().expect("taken once");
             let next = if is_task_of(handle) {
-                State::Here { future }
+                State::Here {
+                    handle: handle.clone(),
+                    future,
+                }
             } else {
                 State::There {
                     work: Aborting(handle.spawn(future)),
@@ -142,10 +148,15 @@ where
             state.set(next);
         }
         let result = match state.as_mut().project() {
-            StateProjection::Here { future } => match catch(|| future.poll(cx)) {
-                Ok(polled) => polled.map(Ok),
-                Err(payload) => Poll::Ready(Err(JoinError::panicked(payload))),
-            },
+            StateProjection::Here { handle, future } => {
+                // Nearly always there already. But a task of another runtime may have entered this
+                // one's context, for that poll alone.
+                let _context = handle.enter();
+                match catch(|| future.poll(cx)) {
+                    Ok(polled) => polled.map(Ok),
+                    Err(payload) => Poll::Ready(Err(JoinError::panicked(payload))),
+                }
+            }
             StateProjection::There { work } => {
                 if !work.0.is_finished() {
                     look_again(Wait::Adaptive, || work.0.is_finished());
@@ -165,7 +176,7 @@ where
         match catch(|| state.set(State::Done)) {
             Ok(()) => Poll::Ready(result),
             Err(payload) => {
-                mem::drop(result);
+                swallow(|| drop(result));
                 Poll::Ready(Err(JoinError::panicked(payload)))
             }
         }
