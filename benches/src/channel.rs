@@ -13,7 +13,10 @@ use std::{
 
 use landbridge::channel::{self, Wait};
 
-use crate::Row;
+use crate::{
+    Row,
+    threads::{cpu_time, pin_to},
+};
 
 /// The rows of this group.
 pub const ROWS: &[Row] = &[Row {
@@ -196,9 +199,9 @@ fn cross(
         let compio = compio::runtime::Runtime::new().expect("a Compio runtime starts");
         compio.block_on(async {
             ready.send(()).expect("a listener");
-            let cpu = cpu_of_this_thread();
+            let cpu = cpu_time();
             compio::runtime::spawn(receive).await.expect("no panic");
-            (Instant::now(), cpu_of_this_thread() - cpu)
+            (Instant::now(), cpu_time() - cpu)
         })
     });
     is_ready.recv().expect("a thread that starts");
@@ -210,33 +213,4 @@ fn cross(
         wall: end - start,
         receiver_cpu,
     }
-}
-
-#[cfg(target_os = "linux")]
-fn pin_to(cpu: usize) {
-    use rustix::thread::{CpuSet, sched_setaffinity};
-    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        // Refused in a container that owns other CPUs: then as the scheduler likes.
-        let _ = sched_setaffinity(None, &set);
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pin_to(_cpu: usize) {}
-
-#[cfg(target_os = "linux")]
-fn cpu_of_this_thread() -> Duration {
-    use rustix::time::{ClockId, clock_gettime};
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().expect("not negative"),
-        time.tv_nsec.try_into().expect("less than a second"),
-    )
-}
-
-#[cfg(not(target_os = "linux"))]
-fn cpu_of_this_thread() -> Duration {
-    Duration::ZERO
 }

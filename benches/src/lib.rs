@@ -4,14 +4,12 @@
 //! Both sides are measured in every round, close in time and in alternating order, because two
 //! measurements minutes apart on a shared machine differ by more than what is looked for.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-    process::Command,
-};
+use std::{fmt::Write as _, io::Write, process::Command};
 
 pub mod channel;
+pub mod io;
 pub mod spawn;
+pub mod threads;
 
 /// Rounds counted in a full run; one more, the warm-up, is dropped.
 const ROUNDS: usize = 11;
@@ -30,7 +28,7 @@ pub fn groups() -> [Group; 5] {
         // Work sent to the other runtime's threads.
         Group::new("spawn", spawn::ROWS),
         // Streams of one runtime used as the other's.
-        Group::new("io", &[]),
+        Group::new("io", io::ROWS),
         // Messages between the two.
         Group::new("channel", channel::ROWS),
         // Files driven by Compio, used from Tokio.
@@ -213,7 +211,7 @@ impl Table {
     ///
     /// # Errors
     /// When `out` does not take it.
-    pub fn start(groups: &[Group], out: &mut impl Write) -> io::Result<Self> {
+    pub fn start(groups: &[Group], out: &mut impl Write) -> std::io::Result<Self> {
         let wide = groups
             .iter()
             .flat_map(|group| group.rows)
@@ -233,7 +231,7 @@ impl Table {
     ///
     /// # Errors
     /// When `out` does not take it.
-    pub fn row(&self, row: &Row, outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+    pub fn row(&self, row: &Row, outcome: &Outcome, out: &mut impl Write) -> std::io::Result<()> {
         let goal = row.goal.map_or("-".into(), |goal| format!("{goal:.2}"));
         let met = match outcome.met {
             None => "-",

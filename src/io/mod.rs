@@ -1,1 +1,32 @@
 //! The borrowed/owned I/O line.
+//!
+//! Tokio lends a buffer to the stream for the time of a poll. Compio gives the buffer to the
+//! kernel until the operation is done. These types stand on the line.
+//!
+//! | you have | you need | use | it costs | it loses |
+//! |---|---|---|---|---|
+//! | a Tokio stream, or a half of one | Compio's traits | [`TokioAsCompio`] | nothing: no copy, no allocation | – |
+//! | a Compio stream whose halves are independent | Tokio's traits | [`CompioAsTokio`] | one copy each way; idle, at most 1 KiB | `Send`; the stream's own methods, until [`into_parts`](CompioAsTokio::into_parts) |
+//! | a Compio stream that is only read, or only written | Tokio's traits | [`CompioReadAsTokio`], [`CompioWriteAsTokio`] | the same, for one direction | the same |
+//! | a stream whose two halves share a lock (TLS of Compio's own, `compio::io::util::split`) | Tokio's traits | none of these: a read that waits would hold up every write. Use TLS of Tokio's over [`CompioAsTokio`] | | |
+//! | bytes in a type of somebody else's | an owned buffer | [`buf`] | nothing, but for [`buf::BufMutBuf`] one allocation a buffer | – |
+//!
+//! [`into_tokio_io`](IntoTokioIo::into_tokio_io) and [`into_compio_io`](IntoCompioIo::into_compio_io)
+//! choose for the runtimes' own streams; a stream of your own is wrapped by name.
+
+pub mod buf;
+#[cfg(feature = "pool")]
+mod compio_as_tokio;
+mod into;
+#[cfg(feature = "pool")]
+mod state;
+mod tokio_as_compio;
+
+#[cfg(feature = "pool")]
+pub use compio_as_tokio::{
+    CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, DROP_GRACE, InFlight, Parts,
+};
+pub use into::IntoCompioIo;
+#[cfg(feature = "pool")]
+pub use into::IntoTokioIo;
+pub use tokio_as_compio::TokioAsCompio;

@@ -1,0 +1,248 @@
+//! What the shims allocate: nothing per operation, and little while idle.
+
+mod io_support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::task::{Context, Waker};
+
+use compio::BufResult;
+use compio::buf::IntoInner;
+use compio::buf::IoBuf;
+use compio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use compio::net::UnixStream;
+use io_support::{on_each_driver, settle};
+use landbridge::io::{CompioAsTokio, TokioAsCompio};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Counts what this thread allocates; each test of a binary has a thread of its own.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    /// Calls for half a kibibyte or more: buffers, not the drivers' entries.
+    static BUFFERS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(calls: usize, bytes: isize) {
+    let _ = CALLS.try_with(|c| c.set(c.get() + calls));
+    let _ = LIVE.try_with(|l| l.set(l.get() + bytes));
+    if bytes >= 512 {
+        let _ = BUFFERS.try_with(|b| b.set(b.get() + 1));
+    }
+}
+
+#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
+// SAFETY: everything is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as isize);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(1, new_size as isize - layout.size() as isize);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn pair() -> (UnixStream, UnixStream) {
+    let (one, other) = StdUnixStream::pair().unwrap();
+    (
+        UnixStream::from_std(one).unwrap(),
+        UnixStream::from_std(other).unwrap(),
+    )
+}
+
+const ROUNDS: usize = 500;
+
+/// The peer's part of a round; the same beside both.
+async fn ask(peer: &mut UnixStream, mut buffer: Vec<u8>, len: usize) -> Vec<u8> {
+    buffer.clear();
+    buffer.resize(len, 7);
+    let BufResult(sent, buffer) = peer.write_all(buffer).await;
+    sent.unwrap();
+    buffer
+}
+
+async fn native(len: usize) -> usize {
+    let (mut ours, mut peer) = pair();
+    let (mut a, mut b) = (Vec::with_capacity(len), Vec::with_capacity(len));
+    let mut before = 0;
+    for round in 0..2 * ROUNDS {
+        if round == ROUNDS {
+            before = CALLS.get();
+        }
+        a = ask(&mut peer, a, len).await;
+        b.clear();
+        let BufResult(got, filled) = ours.read_exact(b.slice(..len)).await;
+        got.unwrap();
+        let BufResult(sent, sent_buffer) = ours.write_all(filled).await;
+        sent.unwrap();
+        b = sent_buffer.into_inner();
+        a.clear();
+        let BufResult(got, answer) = peer.read_exact(a.slice(..len)).await;
+        got.unwrap();
+        a = answer.into_inner();
+    }
+    CALLS.get() - before
+}
+
+async fn shimmed(len: usize) -> usize {
+    let (ours, mut peer) = pair();
+    let mut ours = CompioAsTokio::new(ours);
+    let (mut a, mut b) = (Vec::with_capacity(len), vec![0; len]);
+    let mut before = 0;
+    for round in 0..2 * ROUNDS {
+        if round == ROUNDS {
+            before = CALLS.get();
+        }
+        a = ask(&mut peer, a, len).await;
+        ours.read_exact(&mut b).await.unwrap();
+        ours.write_all(&b).await.unwrap();
+        ours.flush().await.unwrap();
+        a.clear();
+        let BufResult(got, answer) = peer.read_exact(a.slice(..len)).await;
+        got.unwrap();
+        a = answer.into_inner();
+    }
+    CALLS.get() - before
+}
+
+/// A box per operation is what the shims that exist cost most.
+#[test]
+fn compio_as_tokio_allocates_nothing_per_operation() {
+    on_each_driver(|| async {
+        let (native, shimmed) = (native(64).await, shimmed(64).await);
+        assert!(
+            shimmed <= native,
+            "{shimmed} allocations, natively {native}"
+        );
+    });
+}
+
+/// Large messages take several reads each where Compio takes one; their buffers must come from
+/// the thread's spares.
+#[test]
+fn compio_as_tokio_allocates_no_buffer_per_large_message() {
+    on_each_driver(|| async {
+        shimmed(20_000).await;
+        let (buffers, live) = (BUFFERS.get(), LIVE.get());
+        shimmed(20_000).await;
+        let (buffers, live) = (BUFFERS.get() - buffers, LIVE.get() - live);
+        // A few to set the stream up, none of them per message, none of them kept.
+        assert!(
+            buffers < 20,
+            "{buffers} buffers for {} messages",
+            2 * ROUNDS
+        );
+        assert!(live < 1024, "{live} bytes more after the same again");
+    });
+}
+
+/// The buffer is the caller's, so there is nothing to allocate.
+#[test]
+fn tokio_as_compio_allocates_nothing_at_all() {
+    on_each_driver(|| async {
+        let (ours, mut peer) = tokio::io::duplex(1024);
+        let mut ours = TokioAsCompio::new(ours);
+        let mut buffer = Vec::with_capacity(64);
+        let mut before = 0;
+        for round in 0..2 * ROUNDS {
+            if round == ROUNDS {
+                before = CALLS.get();
+            }
+            peer.write_all(&[7; 64]).await.unwrap();
+            buffer.clear();
+            let BufResult(got, filled) = ours.read(buffer).await;
+            got.unwrap();
+            let BufResult(sent, filled) = ours.write_all(filled).await;
+            sent.unwrap();
+            buffer = filled;
+            peer.read_exact(&mut [0; 64]).await.unwrap();
+        }
+        assert_eq!(CALLS.get() - before, 0);
+    });
+}
+
+/// A server has many more idle connections than busy ones.
+#[test]
+fn an_idle_shim_holds_at_most_a_kibibyte_more_than_a_native_stream() {
+    const STREAMS: usize = 100;
+    on_each_driver(|| async {
+        let mut kept = Vec::with_capacity(3 * STREAMS);
+        let mut idle: Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>> =
+            Vec::with_capacity(2 * STREAMS);
+        let mut cx = Context::from_waker(Waker::noop());
+
+        let before = LIVE.get();
+        for _ in 0..STREAMS {
+            let (mut ours, peer) = pair();
+            kept.push(peer);
+            idle.push(Box::pin(async move {
+                let _ = ours.read(Vec::with_capacity(64)).await;
+            }));
+            assert!(idle.last_mut().unwrap().as_mut().poll(&mut cx).is_pending());
+        }
+        let native = (LIVE.get() - before) / STREAMS as isize;
+
+        // The spare buffers belong to the thread.
+        shimmed(30_000).await;
+        // After bytes both ways, a large burst among them: idle again, not unused.
+        let before = LIVE.get();
+        for _ in 0..STREAMS {
+            let (ours, mut peer) = pair();
+            let mut ours = CompioAsTokio::new(ours);
+            for len in [64, 30_000, 64] {
+                peer = compio::runtime::spawn(async move {
+                    peer.write_all(vec![7; len]).await.unwrap();
+                    let BufResult(got, _) = peer.read_exact(Vec::with_capacity(len)).await;
+                    got.unwrap();
+                    peer
+                })
+                .await_with(&mut ours, len)
+                .await;
+            }
+            kept.push(peer);
+            idle.push(Box::pin(async move {
+                let _ = ours.read(&mut [0; 64]).await;
+            }));
+            assert!(idle.last_mut().unwrap().as_mut().poll(&mut cx).is_pending());
+        }
+        settle().await;
+        let shimmed = (LIVE.get() - before) / STREAMS as isize;
+        eprintln!("idle: {native} bytes natively, {shimmed} with the shim");
+        assert!(
+            shimmed <= native + 1024,
+            "{native} bytes natively, {shimmed} with the shim"
+        );
+    });
+}
+
+trait AwaitWith {
+    async fn await_with(self, ours: &mut CompioAsTokio<UnixStream>, len: usize) -> UnixStream;
+}
+
+impl AwaitWith for compio::runtime::JoinHandle<UnixStream> {
+    /// Echoes one message, then takes the peer back.
+    async fn await_with(self, ours: &mut CompioAsTokio<UnixStream>, len: usize) -> UnixStream {
+        let mut message = vec![0; len];
+        ours.read_exact(&mut message).await.unwrap();
+        ours.write_all(&message).await.unwrap();
+        ours.flush().await.unwrap();
+        self.await.unwrap()
+    }
+}

@@ -1,0 +1,65 @@
+//! A real client of the Tokio side: TLS over Compio's sockets.
+
+mod io_support;
+
+use std::sync::Arc;
+
+use compio::net::{TcpListener, TcpStream};
+use io_support::{on_each_driver, pattern};
+use landbridge::io::CompioAsTokio;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let client = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let server = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .unwrap();
+    (Arc::new(client), Arc::new(server))
+}
+
+/// A handshake is small messages each way with flushes; the echo is bulk both ways at once.
+#[test]
+fn a_mebibyte_is_echoed_through_tls_on_both_ends() {
+    on_each_driver(|| async {
+        let (client, server) = configs();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = compio::runtime::spawn(async move {
+            let socket = CompioAsTokio::new(listener.accept().await.unwrap().0);
+            let stream = TlsAcceptor::from(server).accept(socket).await.unwrap();
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+            writer.shutdown().await.unwrap();
+        });
+
+        let socket = CompioAsTokio::new(TcpStream::connect(address).await.unwrap());
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(client)
+            .connect(name, socket)
+            .await
+            .unwrap();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let data = pattern(1 << 20);
+        let send = async {
+            writer.write_all(&data).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let mut echoed = Vec::new();
+        tokio::join!(send, reader.read_to_end(&mut echoed))
+            .1
+            .unwrap();
+        assert!(echoed == data);
+        serving.await.unwrap();
+    });
+}
