@@ -2,8 +2,8 @@
 //! when the pool ends.
 //!
 //! AddressSanitizer does not see what the kernel writes. So this binary has an allocator of its own,
-//! which never gives back the memory of the buffers under watch (they are known by their size): it
-//! fills them with a pattern when they are freed, and a test looks later whether the pattern is whole.
+//! which keeps the memory of the buffers under watch (they are known by their size): it fills them with
+//! a pattern when they are freed, and gives them back once a test has seen that the pattern is whole.
 //!
 //! That the test can fail is shown by a control: `LANDBRIDGE_CONTROL=1` runs the same load on a bare
 //! Compio runtime that is simply dropped, and expects to catch it. It is off by default, because what
@@ -48,27 +48,31 @@ struct Canary;
 #[global_allocator]
 static ALLOCATOR: Canary = Canary;
 
-/// Freed buffers, by address. Room for all of them: the allocator may not allocate.
-static FREED: Mutex<([usize; 20_000], usize)> = Mutex::new(([0; 20_000], 0));
+/// Freed buffers, by address, and how many. Room for all of one test: the allocator may not allocate.
+static FREED: Mutex<([usize; 4_096], usize)> = Mutex::new(([0; 4_096], 0));
 
-// SAFETY: passes everything on to the system's allocator, with at least the alignment asked for; the
-// watched buffers are never given back.
+fn layout() -> Layout {
+    // Direct I/O wants its buffers aligned.
+    Layout::from_size_align(WATCHED, 4_096).expect("a power of two")
+}
+
+// SAFETY: passes everything on to the system's allocator. A watched buffer gets more alignment than
+// was asked for, and is given back by `spoiled` alone.
 unsafe impl GlobalAlloc for Canary {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let layout = if layout.size() == WATCHED {
-            // Direct I/O wants its buffers aligned.
-            layout.align_to(4_096).unwrap_or(layout)
+    unsafe fn alloc(&self, asked: Layout) -> *mut u8 {
+        if asked.size() == WATCHED {
+            // SAFETY: not of size 0.
+            unsafe { System.alloc(layout()) }
         } else {
-            layout
-        };
-        // SAFETY: the caller's contract; the size is the caller's.
-        unsafe { System.alloc(layout) }
+            // SAFETY: the caller's contract.
+            unsafe { System.alloc(asked) }
+        }
     }
 
-    unsafe fn dealloc(&self, buffer: *mut u8, layout: Layout) {
-        if layout.size() != WATCHED {
+    unsafe fn dealloc(&self, buffer: *mut u8, asked: Layout) {
+        if asked.size() != WATCHED {
             // SAFETY: the caller's contract, and `alloc` left the layout as it was.
-            return unsafe { System.dealloc(buffer, layout) };
+            return unsafe { System.dealloc(buffer, asked) };
         }
         // SAFETY: the buffer is the caller's until this call returns, and nobody's afterwards.
         unsafe { buffer.write_bytes(PATTERN, WATCHED) };
@@ -83,20 +87,26 @@ fn freed() -> usize {
     FREED.lock().unwrap().1
 }
 
-/// How many of the buffers that were freed since the last call somebody has written to.
+/// How many of the buffers that were freed since the last call somebody has written to. Those to which
+/// nobody has are really freed now.
 fn spoiled() -> usize {
     let mut freed = FREED.lock().unwrap();
-    let count = freed.1;
-    freed.1 = 0;
-    freed.0[..count]
-        .iter()
-        .filter(|address| {
-            let buffer = std::ptr::with_exposed_provenance::<u8>(**address);
-            // SAFETY: mapped for ever, initialised by `dealloc`. The kernel may write at the same
-            // time, which is what is to be caught; a volatile read per byte sees it or does not.
-            (0..WATCHED).any(|n| unsafe { buffer.wrapping_add(n).read_volatile() } != PATTERN)
-        })
-        .count()
+    let count = std::mem::take(&mut freed.1);
+    let mut spoiled = 0;
+    for address in &freed.0[..count] {
+        let buffer = std::ptr::with_exposed_provenance_mut::<u8>(*address);
+        // SAFETY: allocated, and initialised by `dealloc`. The kernel may write at the same time,
+        // which is what is to be caught; a volatile read of each byte sees it or does not.
+        let whole =
+            (0..WATCHED).all(|n| unsafe { buffer.wrapping_add(n).read_volatile() } == PATTERN);
+        if whole {
+            // SAFETY: `alloc` allocated it with this layout, and it was taken off the list.
+            unsafe { System.dealloc(buffer, layout()) };
+        } else {
+            spoiled += 1;
+        }
+    }
+    spoiled
 }
 
 fn buffer() -> Vec<u8> {

@@ -25,12 +25,55 @@ use support::{
 mod seccomp {
     use std::thread;
 
-    /// Calls `body` on a thread to which the system calls `refused` say `errno`.
-    pub(crate) fn without(refused: &[libc::c_long], errno: i32, body: impl FnOnce() + Send) {
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+
+    /// Where a filter finds the system call's number, and its first argument.
+    const NUMBER: u32 = 0;
+    const ARGUMENT: u32 = 16;
+
+    /// Calls `body` on a thread to which the system call `refused` says `errno`.
+    pub(crate) fn without(refused: libc::c_long, errno: i32, body: impl FnOnce() + Send) {
+        filtered(
+            vec![
+                load(NUMBER),
+                skip_unless(BPF_JEQ, refused as u32, 1),
+                refuse(errno),
+                allow(),
+            ],
+            body,
+        );
+    }
+
+    /// Calls `body` on a thread that cannot start another.
+    pub(crate) fn without_threads(body: impl FnOnce() + Send) {
+        filtered(no_threads(), body);
+    }
+
+    /// No thread of this process can start another, for good.
+    pub(crate) fn refuse_threads_everywhere() {
+        install(no_threads(), libc::SECCOMP_FILTER_FLAG_TSYNC);
+    }
+
+    /// Threads only: a process may still be forked (LeakSanitizer does, at the end).
+    fn no_threads() -> Vec<sock_filter> {
+        vec![
+            load(NUMBER),
+            // Its flags are behind a pointer, which a filter cannot follow; the C library then does
+            // with the older call.
+            skip_unless(BPF_JEQ, libc::SYS_clone3 as u32, 1),
+            refuse(libc::ENOSYS),
+            skip_unless(BPF_JEQ, libc::SYS_clone as u32, 3),
+            load(ARGUMENT),
+            skip_unless(BPF_JSET, libc::CLONE_THREAD as u32, 1),
+            refuse(libc::EAGAIN),
+            allow(),
+        ]
+    }
+
+    fn filtered(program: Vec<sock_filter>, body: impl FnOnce() + Send) {
         thread::scope(|scope| {
-            let refused = refused.to_vec();
             let run = scope.spawn(move || {
-                install(&refused, errno, 0);
+                install(program, 0);
                 body();
             });
             if let Err(payload) = run.join() {
@@ -39,41 +82,32 @@ mod seccomp {
         });
     }
 
-    /// For every thread of the process, for good.
-    pub(crate) fn refuse_everywhere(refused: &[libc::c_long], errno: i32) {
-        install(refused, errno, libc::SECCOMP_FILTER_FLAG_TSYNC);
+    fn load(offset: u32) -> sock_filter {
+        instruction(BPF_LD | BPF_W | BPF_ABS, 0, offset)
     }
 
-    fn install(refused: &[libc::c_long], errno: i32, flags: libc::c_ulong) {
-        let filter = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
+    fn skip_unless(test: u32, value: u32, instructions: u8) -> sock_filter {
+        instruction(BPF_JMP | test | BPF_K, instructions, value)
+    }
+
+    fn refuse(errno: i32) -> sock_filter {
+        instruction(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32)
+    }
+
+    fn allow() -> sock_filter {
+        instruction(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ALLOW)
+    }
+
+    fn instruction(code: u32, jf: u8, k: u32) -> sock_filter {
+        sock_filter {
             code: code as u16,
-            jt,
+            jt: 0,
             jf,
             k,
-        };
-        // The system call's number is the first word of what the filter is given.
-        let mut program = vec![filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
-        for call in refused {
-            let number = u32::try_from(*call).unwrap();
-            program.push(filter(
-                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-                0,
-                1,
-                number,
-            ));
-            program.push(filter(
-                libc::BPF_RET | libc::BPF_K,
-                0,
-                0,
-                libc::SECCOMP_RET_ERRNO | errno as u32,
-            ));
         }
-        program.push(filter(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ALLOW,
-        ));
+    }
+
+    fn install(mut program: Vec<sock_filter>, flags: libc::c_ulong) {
         let program = libc::sock_fprog {
             len: program.len().try_into().unwrap(),
             filter: program.as_mut_ptr(),
@@ -146,7 +180,7 @@ fn any_other_name_will_do() {
 #[test]
 fn a_refused_thread_is_an_error_that_leaves_no_thread_behind() {
     let _watchdog = watchdog();
-    seccomp::without(&[libc::SYS_clone, libc::SYS_clone3], libc::EAGAIN, || {
+    seccomp::without_threads(|| {
         let error = CompioPool::builder()
             .threads(3)
             .thread_name("refused")
@@ -179,10 +213,7 @@ fn a_thread_refused_half_way_leaves_neither_threads_nor_descriptors() {
                 .thread_name("halfway")
                 .proactor(move |_| {
                     if thread::current().id() != caller {
-                        once.call_once(|| {
-                            let calls = [libc::SYS_clone, libc::SYS_clone3];
-                            seccomp::refuse_everywhere(&calls, libc::EAGAIN);
-                        });
+                        once.call_once(seccomp::refuse_threads_everywhere);
                     }
                 })
                 .build();
@@ -203,7 +234,7 @@ fn a_thread_refused_half_way_leaves_neither_threads_nor_descriptors() {
 fn auto_falls_back_to_polling_where_io_uring_is_refused_and_says_so() {
     let _watchdog = watchdog();
     for errno in [libc::EPERM, libc::ENOSYS] {
-        seccomp::without(&[libc::SYS_io_uring_setup], errno, || {
+        seccomp::without(libc::SYS_io_uring_setup, errno, || {
             let pool = CompioPool::builder().threads(2).build().unwrap();
             let metrics = pool.metrics();
             assert!(
@@ -224,7 +255,7 @@ fn auto_falls_back_to_polling_where_io_uring_is_refused_and_says_so() {
 fn io_uring_where_it_is_refused_is_an_error_that_names_the_cause() {
     let _watchdog = watchdog();
     for errno in [libc::EPERM, libc::ENOSYS] {
-        seccomp::without(&[libc::SYS_io_uring_setup], errno, || {
+        seccomp::without(libc::SYS_io_uring_setup, errno, || {
             let error = CompioPool::builder()
                 .threads(3)
                 .thread_name("noring")
@@ -251,7 +282,7 @@ fn io_uring_where_it_is_refused_is_an_error_that_names_the_cause() {
 #[test]
 fn io_uring_without_the_tuned_flags_is_an_error() {
     let _watchdog = watchdog();
-    seccomp::without(&[libc::SYS_io_uring_setup], libc::EINVAL, || {
+    seccomp::without(libc::SYS_io_uring_setup, libc::EINVAL, || {
         let built = CompioPool::builder()
             .threads(1)
             .driver(Driver::IoUring)

@@ -172,6 +172,7 @@ impl Builder {
                 }
                 Err(source) => {
                     started.await_all(starting);
+                    started.end();
                     return Err(BuildError::Thread {
                         worker: index,
                         source,
@@ -180,6 +181,7 @@ impl Builder {
             }
         }
         if let Some((worker, source)) = started.await_all(starting) {
+            started.end();
             return Err(BuildError::Driver {
                 worker,
                 driver: self.driver,
@@ -243,6 +245,12 @@ impl Started {
             }
         }
         refusal
+    }
+
+    /// Ends what was started; goes on with the panic of a set-up, if there was one. Said, rather than
+    /// left to the end of a scope: a panic there would leak the value that is being returned.
+    fn end(self) {
+        drop(self);
     }
 
     fn keep(mut self) -> Box<[Arc<Shared>]> {
