@@ -115,3 +115,7 @@ pub use spawn::{JoinHandle, TokioHandleExt};
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "net", target_os = "linux"))]
+#[doc = include_str!("../docs/upstream.md")]
+struct Upstream;
