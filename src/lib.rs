@@ -1,4 +1,89 @@
 //! Run Tokio and Compio in one process, and move from one to the other a module at a time.
+//!
+//! Tokio is readiness-based, borrows your buffer for a moment and moves `Send` tasks between threads.
+//! Compio is completion-based, owns your buffer until the kernel is done with it, and never moves a
+//! task off its thread. Everything here exists to cross that line without losing a byte, a wake-up, a
+//! panic or a cancellation.
+//!
+//! ```text
+//!   Tokio's threads                                        a pool's threads (Compio)
+//!  +---------------------------+                          +---------------------------+
+//!  |  pool.run(|| async ..)  --|--- closure (Send) ------>|--> future (need not be    |
+//!  |  pool.spawn(..)         <-|--- output (Send), -------|--  Send) lives and dies   |
+//!  |                           |    panic, cancellation   |    on one thread          |
+//!  |                           |                          |                           |
+//!  |  future (Send) lives here<|--- future (Send) --------|-- handle.run(async ..)    |
+//!  |                         --|--- output, panic ------->|                           |
+//!  |                           |                          |                           |
+//!  |  spsc::Sender  -----------|--- messages ------------>|--> spsc::Receiver         |
+//!  +---------------------------+                          +---------------------------+
+//!     TokioAsCompio: a Tokio stream                          CompioAsTokio: a Compio stream
+//!     with Compio's traits, in place                         with Tokio's traits, in place
+//! ```
+//!
+//! # What to use when
+//!
+//! | your situation | use | cost |
+//! |---|---|---|
+//! | work belongs on Compio's threads | [`CompioPool::run`](pool::CompioPool::run), [`CompioPool::spawn`](pool::CompioPool::spawn) | one allocation, at most one wake-up each way |
+//! | work belongs on Tokio's threads | [`TokioHandleExt::run`] | the same |
+//! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
+//! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
+//! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
+//! | a test is to hold on both runtimes | `test_util::both` (feature `test-util`) | |
+//!
+//! # From Tokio to Compio and back
+//!
+//! ```
+//! use landbridge::CompioPool;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let pool = CompioPool::builder().threads(1).build()?;
+//!     let manifest = pool
+//!         .run(|| async { compio::fs::read("Cargo.toml").await })
+//!         .await??;
+//!     assert!(manifest.starts_with(b"["));
+//!     pool.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # From Compio to Tokio and back
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use landbridge::TokioHandleExt;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let tokio = tokio::runtime::Runtime::new()?;
+//!     let handle = tokio.handle().clone();
+//!     let answer = compio::runtime::Runtime::new()?.block_on(async move {
+//!         handle
+//!             .run(async {
+//!                 tokio::time::sleep(Duration::from_millis(1)).await;
+//!                 42
+//!             })
+//!             .await
+//!     })?;
+//!     assert_eq!(answer, 42);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Features
+//!
+//! `pool` and `net` are on by default. `pool` is the crossing in both directions, always with Compio's
+//! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
+//! the sockets of both runtimes; `shim` alone is the shims without either runtime; `test-util` is
+//! `test_util::both`. [`compio`] is re-exported: the types in this crate's signatures are that
+//! version's. Compio's feature `sync` is neither enabled nor assumed.
+//!
+//! # Platforms
+//!
+//! Linux with io_uring, or with epoll where io_uring is refused; macOS and the BSDs with kqueue; Windows
+//! with its completion port. The oldest Rust is 1.95, which is Compio's.
 
 #[cfg(feature = "pool")]
 pub use compio;
@@ -26,3 +111,11 @@ pub use error::JoinError;
 pub use pool::{CompioPool, Driver};
 #[cfg(feature = "pool")]
 pub use spawn::{JoinHandle, TokioHandleExt};
+
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(all(doctest, feature = "net", target_os = "linux"))]
+#[doc = include_str!("../docs/upstream.md")]
+struct Upstream;

@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use landbridge::Wait;
 use landbridge_benches::spawn as side;
 use landbridge_benches::spawn::{
-    BURST, bursts, dispatch, dispatcher, pool, round_trips, tokio_side,
+    BURST, Cpus, bursts, dispatch, dispatcher, pool, round_trips, tokio_side,
 };
 use tokio::sync::oneshot;
 
@@ -87,9 +87,9 @@ fn total(microseconds_each: f64, operations: u64) -> Duration {
 }
 
 fn spawn(criterion: &mut Criterion) {
-    let runtime = tokio_side();
+    let runtime = tokio_side(Cpus::Any);
     let handle = runtime.handle().clone();
-    let peer = dispatcher();
+    let peer = dispatcher(Cpus::Any);
     let by_hand = ByHand::start();
 
     let mut group = criterion.benchmark_group("spawn/round_trip");
@@ -127,7 +127,7 @@ fn spawn(criterion: &mut Criterion) {
         ("ours, Park", Wait::Park),
         ("ours, Adaptive", Wait::Adaptive),
     ] {
-        let pool = pool(wait);
+        let pool = pool(wait, Cpus::Any);
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
                 let pool = pool.clone();
@@ -155,7 +155,7 @@ fn spawn(criterion: &mut Criterion) {
         ("ours, Park", Wait::Park),
         ("ours, Adaptive", Wait::Adaptive),
     ] {
-        let pool = pool(wait);
+        let pool = pool(wait, Cpus::Any);
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
                 let pool = pool.clone();

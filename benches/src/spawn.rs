@@ -1,11 +1,14 @@
 //! Work sent from Tokio to a Compio thread, and its result back.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Instant};
+use std::{num::NonZeroUsize, sync::Arc, thread, time::Instant};
 
 use compio_dispatcher::Dispatcher;
 use landbridge::{CompioPool, Wait};
 
-use crate::{Config, Row};
+use crate::{Config, Row, threads::pin_to};
+
+/// What the pool's thread is called.
+const WORKER: &str = "measured";
 
 /// The rows of this group.
 pub const ROWS: &[Row] = &[
@@ -14,10 +17,15 @@ pub const ROWS: &[Row] = &[
         unit: "us/op",
         peer_name: "compio-dispatcher",
         goal: Some(0.20),
-        doc: "from a task on Tokio with two workers: send a trivial closure to the one Compio thread and \
-              await its result, back to back; wall time. Ours is `run` on a pool with `Wait::Adaptive`. \
-              Nothing is pinned.",
-        round: |config| config.both(run_round_trips, dispatcher_round_trips),
+        doc: "from a task on Tokio: send a trivial closure to the one Compio thread and await its result, back \
+              to back; wall time. Ours is `run` on a pool with `Wait::Adaptive`. Tokio's threads are pinned to \
+              one CPU and Compio's to another, on both sides.",
+        round: |config| {
+            config.both(
+                |config| run_round_trips(config, Cpus::Apart),
+                |config| dispatcher_round_trips(config, Cpus::Apart),
+            )
+        },
     },
     Row {
         name: "spawn.burst64",
@@ -25,10 +33,56 @@ pub const ROWS: &[Row] = &[
         peer_name: "compio-dispatcher",
         goal: Some(0.60),
         doc: "the same, but 64 are sent before the first is awaited, and then the next 64; wall time for \
-              each one. Ours is `spawn`. Nothing is pinned.",
-        round: |config| config.both(spawn_bursts, dispatcher_bursts),
+              each one. Ours is `spawn`. Pinned as above.",
+        round: |config| {
+            config.both(
+                |config| spawn_bursts(config, Cpus::Apart),
+                |config| dispatcher_bursts(config, Cpus::Apart),
+            )
+        },
+    },
+    Row {
+        name: "spawn.round_trip_floating",
+        unit: "us/op",
+        peer_name: "compio-dispatcher",
+        goal: None,
+        doc: "spawn.round_trip with nothing pinned. On a small virtual machine the scheduler likes to put the \
+              two threads on one CPU, where neither can do anything while the other looks.",
+        round: |config| {
+            config.both(
+                |config| run_round_trips(config, Cpus::Any),
+                |config| dispatcher_round_trips(config, Cpus::Any),
+            )
+        },
+    },
+    Row {
+        name: "spawn.burst64_floating",
+        unit: "us/op",
+        peer_name: "compio-dispatcher",
+        goal: None,
+        doc: "spawn.burst64 with nothing pinned.",
+        round: |config| {
+            config.both(
+                |config| spawn_bursts(config, Cpus::Any),
+                |config| dispatcher_bursts(config, Cpus::Any),
+            )
+        },
     },
 ];
+
+/// Where the two sides of a crossing run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cpus {
+    /// Tokio on one CPU, Compio on another.
+    Apart,
+    /// As the scheduler likes.
+    Any,
+}
+
+impl Cpus {
+    const TOKIO: usize = 0;
+    const COMPIO: usize = 1;
+}
 
 /// Operations that are under way at once in a burst.
 pub const BURST: usize = 64;
@@ -37,10 +91,15 @@ pub const BURST: usize = 64;
 ///
 /// # Panics
 /// When the threads cannot be started.
-pub fn tokio_side() -> tokio::runtime::Runtime {
+pub fn tokio_side(cpus: Cpus) -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
+        .on_thread_start(move || {
+            if cpus == Cpus::Apart {
+                pin_to(Cpus::TOKIO);
+            }
+        })
         .build()
         .expect("a Tokio runtime starts")
 }
@@ -49,9 +108,15 @@ pub fn tokio_side() -> tokio::runtime::Runtime {
 ///
 /// # Panics
 /// When the thread cannot be started.
-pub fn dispatcher() -> Arc<Dispatcher> {
+pub fn dispatcher(cpus: Cpus) -> Arc<Dispatcher> {
     let dispatcher = Dispatcher::builder()
         .worker_threads(NonZeroUsize::MIN)
+        .thread_affinity(move |_| {
+            (cpus == Cpus::Apart)
+                .then_some(Cpus::COMPIO)
+                .into_iter()
+                .collect()
+        })
         .build()
         .expect("a dispatcher starts");
     Arc::new(dispatcher)
@@ -70,10 +135,18 @@ pub fn dispatch(dispatcher: &Dispatcher) -> impl Future<Output = u64> + Send + u
 ///
 /// # Panics
 /// When the thread cannot be started.
-pub fn pool(idle: Wait) -> CompioPool {
+pub fn pool(idle: Wait, cpus: Cpus) -> CompioPool {
     CompioPool::builder()
         .threads(1)
         .idle(idle)
+        .thread_name(WORKER)
+        // Called on the worker among others, which is all that is needed here.
+        .proactor(move |_| {
+            let name = thread::current().name().map(str::to_owned);
+            if cpus == Cpus::Apart && name.is_some_and(|name| name.starts_with(WORKER)) {
+                pin_to(Cpus::COMPIO);
+            }
+        })
         .build()
         .expect("a pool starts")
 }
@@ -125,31 +198,38 @@ where
     each(start, bursts * BURST as u64)
 }
 
-fn run_round_trips(config: &Config) -> f64 {
-    let pool = pool(Wait::Adaptive);
-    on_tokio(round_trips(config.operations(10_000), move || run(&pool)))
+fn run_round_trips(config: &Config, cpus: Cpus) -> f64 {
+    let pool = pool(Wait::Adaptive, cpus);
+    on_tokio(
+        cpus,
+        round_trips(config.operations(10_000), move || run(&pool)),
+    )
 }
 
-fn dispatcher_round_trips(config: &Config) -> f64 {
-    let peer = dispatcher();
-    on_tokio(round_trips(config.operations(10_000), move || {
-        dispatch(&peer)
-    }))
+fn dispatcher_round_trips(config: &Config, cpus: Cpus) -> f64 {
+    let peer = dispatcher(cpus);
+    on_tokio(
+        cpus,
+        round_trips(config.operations(10_000), move || dispatch(&peer)),
+    )
 }
 
-fn spawn_bursts(config: &Config) -> f64 {
-    let pool = pool(Wait::Adaptive);
-    on_tokio(bursts(config.operations(1_000), move || spawn(&pool)))
+fn spawn_bursts(config: &Config, cpus: Cpus) -> f64 {
+    let pool = pool(Wait::Adaptive, cpus);
+    on_tokio(cpus, bursts(config.operations(1_000), move || spawn(&pool)))
 }
 
-fn dispatcher_bursts(config: &Config) -> f64 {
-    let peer = dispatcher();
-    on_tokio(bursts(config.operations(1_000), move || dispatch(&peer)))
+fn dispatcher_bursts(config: &Config, cpus: Cpus) -> f64 {
+    let peer = dispatcher(cpus);
+    on_tokio(
+        cpus,
+        bursts(config.operations(1_000), move || dispatch(&peer)),
+    )
 }
 
 /// On a task, not in `block_on`: a task is where a program crosses from.
-fn on_tokio(measured: impl Future<Output = f64> + Send + 'static) -> f64 {
-    let runtime = tokio_side();
+fn on_tokio(cpus: Cpus, measured: impl Future<Output = f64> + Send + 'static) -> f64 {
+    let runtime = tokio_side(cpus);
     let task = runtime.spawn(measured);
     runtime.block_on(task).expect("no panic")
 }

@@ -20,18 +20,18 @@ const UNTIMED: Duration = Duration::from_micros(2);
 /// A look that found nothing is followed by a pause at least this many times as long: at most 5 % of
 /// the time is spent on looks that do not pay.
 const PAUSE_FACTOR: u32 = 20;
-/// So much may be spent on looks in vain before the first pause: one hiccup of the scheduler is no
-/// reason to sleep through the next twenty messages.
-const GRACE: Duration = Duration::from_micros(60);
+/// So many looks may be in vain before the first pause: one hiccup of the scheduler is no reason to
+/// sleep through the next twenty messages.
+const GRACE: u32 = 4;
 /// The pause doubles with every further look that finds nothing, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
-/// For so long a look keeps the CPU to itself; then it lets other threads have it between its turns,
+/// For so long a look keeps the CPU to itself; then it offers it to other threads between its turns,
 /// since whoever is looked for may be waiting for this very CPU. A round trip between two awake threads
 /// takes less than this.
+///
+/// An offer that takes as long as this was accepted: the CPU is shared with somebody who has work to
+/// do. Sleeping is better then, found or not, and the look counts as one that did not pay.
 const YIELD_AFTER: Duration = Duration::from_micros(1);
-/// A look that was offered a CPU back only after this long has lost it to somebody busy. Sleeping
-/// would have been better, found or not: the scheduler prefers who wakes up to who has yielded.
-const TOO_LONG: Duration = Duration::from_micros(50);
 /// Looks between two readings of the clock.
 const LOOKS_PER_READING: u32 = 16;
 
@@ -84,6 +84,8 @@ pub enum Wait {
 #[derive(Debug)]
 pub(crate) struct Look {
     wait: Wait,
+    /// How long an adaptive look goes on.
+    bound: Duration,
     /// Spent in vain since a look last paid, and not yet made up for by a pause.
     debt: Duration,
     pause: Duration,
@@ -92,8 +94,14 @@ pub(crate) struct Look {
 
 impl Look {
     pub(crate) const fn new(wait: Wait) -> Self {
+        Self::with_bound(wait, LOOK)
+    }
+
+    /// For a side whose neighbours do not wait while it looks.
+    pub(crate) const fn with_bound(wait: Wait, bound: Duration) -> Self {
         Self {
             wait,
+            bound,
             debt: Duration::ZERO,
             pause: Duration::ZERO,
             paused_until: None,
@@ -118,7 +126,7 @@ impl Look {
     )]
     pub(crate) fn did_not_pay(&mut self) {
         if self.wait == Wait::Adaptive {
-            self.in_vain(LOOK, Instant::now());
+            self.in_vain(self.bound, Instant::now());
         }
     }
 
@@ -148,16 +156,13 @@ impl Look {
                     return true;
                 }
                 let start = now();
-                let outcome = look_until(start, start + LOOK, now, found);
-                match outcome.end {
-                    Some(end) if !outcome.found || end - start > TOO_LONG => {
-                        self.in_vain(end - start + UNTIMED, end);
-                    }
-                    _ => {
-                        self.debt = Duration::ZERO;
-                        self.pause = Duration::ZERO;
-                        self.paused_until = None;
-                    }
+                let outcome = look_until(start, start + self.bound, now, found);
+                if outcome.found && !outcome.shared {
+                    self.debt = Duration::ZERO;
+                    self.pause = Duration::ZERO;
+                    self.paused_until = None;
+                } else {
+                    self.in_vain(outcome.end - start + UNTIMED, outcome.end);
                 }
                 outcome.found
             }
@@ -166,7 +171,7 @@ impl Look {
 
     fn in_vain(&mut self, spent: Duration, end: Instant) {
         self.debt += spent;
-        if self.pause.is_zero() && self.debt < GRACE {
+        if self.pause.is_zero() && self.debt < self.bound * GRACE {
             return;
         }
         self.pause = (self.pause * 2)
@@ -179,8 +184,9 @@ impl Look {
 
 struct Outcome {
     found: bool,
-    /// Unknown if it was found before other threads were offered the CPU.
-    end: Option<Instant>,
+    /// Another thread took the CPU when it was offered.
+    shared: bool,
+    end: Instant,
 }
 
 fn look_until(
@@ -189,22 +195,16 @@ fn look_until(
     mut now: impl FnMut() -> Instant,
     mut found: impl FnMut() -> bool,
 ) -> Outcome {
-    let mut offered = false;
+    let mut shared = false;
     loop {
         let found = look_a_few_times(&mut found);
-        if found && !offered {
-            return Outcome { found, end: None };
+        let end = now();
+        if found || end >= deadline {
+            return Outcome { found, shared, end };
         }
-        let now = now();
-        if found || now >= deadline {
-            return Outcome {
-                found,
-                end: Some(now),
-            };
-        }
-        if now - start >= YIELD_AFTER {
-            offered = true;
+        if end - start >= YIELD_AFTER {
             thread::yield_now();
+            shared |= now() - end >= YIELD_AFTER;
         }
     }
 }
@@ -312,7 +312,7 @@ mod tests {
                     // that has just begun counts in full.
                     let until_now = clock.elapsed.get() + look.pause;
                     looking += took;
-                    let grace = GRACE.max(look.debt);
+                    let grace = look.bound * (GRACE + 1);
                     assert!(
                         looking.saturating_sub(grace) * 20 <= until_now,
                         "{looking:?} of {until_now:?}"
