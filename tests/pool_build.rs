@@ -353,6 +353,42 @@ fn exhausted_descriptors_are_a_driver_error_and_everything_is_given_back() {
     );
 }
 
+/// A pool that got the last descriptors there were must still be able to end: the proof that the
+/// kernel is done with its buffers may not need another one.
+#[test]
+fn a_pool_that_got_the_last_descriptors_ends_and_leaks_nothing() {
+    in_child(
+        "a_pool_that_got_the_last_descriptors_ends_and_leaks_nothing",
+        || {
+            let limit_to = |descriptors: usize| {
+                let limit = libc::rlimit {
+                    rlim_cur: descriptors as u64,
+                    rlim_max: 20_000,
+                };
+                // SAFETY: plain numbers.
+                let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+                assert_eq!(done, 0);
+            };
+            let before = descriptor_count();
+            let mut built = 0;
+            for limit in 0..before + 12 {
+                limit_to(limit);
+                let pool = CompioPool::builder().threads(1).build();
+                if let Ok(pool) = &pool {
+                    built += 1;
+                    block_on(pool.shutdown());
+                    let worker = pool.metrics().workers[0];
+                    assert_eq!(worker.leaked_runtimes, 0, "{worker:?}");
+                }
+                limit_to(1_024);
+                drop(pool);
+                assert_eq!(descriptor_count(), before);
+            }
+            assert!(built > 0);
+        },
+    );
+}
+
 /// The closure's panic is the caller's own; it comes through, and no thread stays behind. Once it is
 /// called on the caller's thread and once on each worker's.
 #[test]
