@@ -396,3 +396,23 @@ fn a_shutdown_that_moves_out_of_a_job_waits_for_that_job() {
         assert!(job.is_finished());
     });
 }
+
+/// A pool may drain for long: it keeps the waker of the last poll, and none of those who gave up.
+#[test]
+fn a_shutdown_keeps_one_waker_and_none_when_dropped() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let release = hold(&pool);
+        let mut shutdown = pool.shutdown();
+        let wakers = [(); 3].map(|()| support::CountingWaker::new());
+        for waker in &wakers {
+            assert!(poll_once(&mut shutdown, &Waker::from(waker.clone())).is_pending());
+        }
+        assert_eq!(wakers.each_ref().map(Arc::strong_count), [1, 1, 2]);
+        drop(shutdown);
+        assert_eq!(wakers.each_ref().map(Arc::strong_count), [1, 1, 1]);
+        drop(release);
+        block_on(pool.shutdown());
+        assert_eq!(wakers.each_ref().map(|waker| waker.wakes()), [0, 0, 0]);
+    });
+}

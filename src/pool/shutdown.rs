@@ -18,7 +18,7 @@ use compio::runtime::Runtime;
 
 use super::{
     CompioPool,
-    gate::End,
+    gate::{End, Ticket},
     quiet,
     worker::{Command, Local, Worker, forget_local},
 };
@@ -100,6 +100,7 @@ pub struct Shutdown {
     /// Keeps the pool from being dropped, which would cancel what is to be drained.
     pool: CompioPool,
     ordered: bool,
+    ticket: Ticket,
 }
 
 impl Shutdown {
@@ -107,6 +108,7 @@ impl Shutdown {
         Self {
             pool,
             ordered: false,
+            ticket: Ticket::default(),
         }
     }
 }
@@ -125,6 +127,13 @@ impl Future for Shutdown {
             self.ordered = true;
             self.pool.shared().order(Command::Drain);
         }
-        self.pool.shared().gate.poll(end, cx)
+        let Self { pool, ticket, .. } = &mut *self;
+        pool.shared().gate.poll(ticket, end, cx)
+    }
+}
+
+impl Drop for Shutdown {
+    fn drop(&mut self) {
+        self.pool.shared().gate.forget(&self.ticket);
     }
 }
