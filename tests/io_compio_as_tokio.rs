@@ -468,3 +468,50 @@ where
     fn unpin<T: Unpin>() {}
     unpin::<Pin<Box<CompioAsTokio<S>>>>();
 }
+
+/// A writer with a buffer of its own, whose flush fails the first time.
+struct FullOnce {
+    failures: usize,
+    flushed: Rc<Cell<usize>>,
+}
+
+impl AsyncWrite for FullOnce {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        let count = buf.buf_len();
+        BufResult(Ok(count), buf)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.flushed.set(self.flushed.get() + 1);
+        Ok(())
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The bytes are still in the stream's buffer: `Ok` without another attempt would lose them.
+#[test]
+fn a_flush_after_one_that_failed_flushes() {
+    on_each_driver(|| async {
+        let flushed = Rc::new(Cell::new(0));
+        let mut writer = CompioWriteAsTokio::new(FullOnce {
+            failures: 2,
+            flushed: flushed.clone(),
+        });
+        writer.write_all(b"abc").await.unwrap();
+        for _ in 0..2 {
+            let error = writer.flush().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+        writer.flush().await.unwrap();
+        assert_eq!(flushed.get(), 1);
+        writer.shutdown().await.unwrap();
+        assert_eq!(flushed.get(), 1);
+    });
+}

@@ -143,6 +143,46 @@ fn a_vectored_read_shows_every_byte_whatever_the_buffers_held() {
     });
 }
 
+/// A socket that was reset: what was sent before, the error once, and then an end like any other.
+struct Reset(Vec<io::Result<&'static [u8]>>);
+
+impl tokio::io::AsyncRead for Reset {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(
+            self.0
+                .pop()
+                .unwrap_or(Ok(b""))
+                .map(|bytes| buf.put_slice(bytes)),
+        )
+    }
+}
+
+/// Or half a file would look like a whole one.
+#[test]
+fn an_error_after_the_first_bytes_of_a_vectored_read_is_told_by_the_next() {
+    futures::executor::block_on(async {
+        for vectored in [false, true] {
+            let reset = Err(io::ErrorKind::ConnectionReset.into());
+            let mut stream = TokioAsCompio::new(Reset(vec![reset, Ok(b"half")]));
+            let buffers = [Vec::with_capacity(4), Vec::with_capacity(4)];
+            let (count, buffers) = stream.read_vectored(buffers).await.unwrap();
+            assert_eq!((count, &buffers[0][..]), (4, &b"half"[..]));
+            assert_eq!(stream.read(Vec::new()).await.unwrap().0, 0);
+            let told = if vectored {
+                stream.read_vectored([Vec::with_capacity(4)]).await.0
+            } else {
+                stream.read(Vec::with_capacity(4)).await.0
+            };
+            assert_eq!(told.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            assert_eq!(stream.read(Vec::with_capacity(4)).await.unwrap().0, 0);
+        }
+    });
+}
+
 /// A stream that fails.
 struct Fails;
 

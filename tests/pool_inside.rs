@@ -241,3 +241,50 @@ fn a_task_that_is_always_ready_does_not_starve_its_neighbours() {
         }
     });
 }
+
+/// What a shim has accepted goes out by itself: on the runtime that its stream belongs to, and so also
+/// while a job blocks its worker with a runtime of its own.
+#[test]
+fn a_shim_is_seen_through_on_the_runtime_that_it_was_made_on() {
+    use std::io::{Read as _, Write as _};
+
+    use landbridge::io::IntoTokioIo as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// More than the buffers of two sockets hold.
+    const SIZE: usize = 12 << 20;
+
+    for_each_driver(|builder| {
+        let _watchdog = support::watchdog();
+        for nested in [false, true] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let peer = thread::spawn(move || {
+                let mut peer = listener.accept().unwrap().0;
+                peer.read_exact(&mut vec![0; SIZE]).unwrap();
+                peer.write_all(b"k").unwrap();
+            });
+            let pool = builder().build().unwrap();
+            let inner = pool.clone();
+            let talk = async move || {
+                let stream = compio::net::TcpStream::connect(address).await.unwrap();
+                let mut stream = stream.into_tokio_io();
+                stream.write_all(&vec![1; SIZE]).await.unwrap();
+                // On the worker's own runtime the shim's helper is a job of the pool's.
+                let jobs = if nested { 1 } else { 2 };
+                assert_eq!(inner.metrics().workers[0].in_flight, jobs);
+                stream.read_u8().await.unwrap()
+            };
+            let answer = block_on(pool.run(async move || {
+                if nested {
+                    let runtime = compio::runtime::Runtime::new().unwrap();
+                    runtime.block_on(talk())
+                } else {
+                    talk().await
+                }
+            }));
+            assert_eq!(answer.unwrap(), b'k');
+            peer.join().unwrap();
+        }
+    });
+}

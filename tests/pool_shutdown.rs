@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures::channel::oneshot;
-use landbridge::{error::JoinError, test_util::both};
+use landbridge::{error::JoinError, pool::Shutdown, test_util::both};
 use support::{Tally, assert_lives, block_on, eventually, for_each_driver, hold, poll_once};
 
 /// Started, waiting for I/O, waiting for somebody else, and queued: all of it is finished.
@@ -350,5 +350,69 @@ fn submitters_that_race_with_a_shutdown_get_a_result_or_a_refusal() {
             assert_eq!(ran.load(Ordering::SeqCst), accepted.load(Ordering::SeqCst));
             assert_eq!(tally.alive(), 0);
         }
+    });
+}
+
+/// A job that is handed a shutdown which has begun elsewhere would otherwise wait for its own end.
+#[test]
+fn a_shutdown_that_moves_into_a_job_waits_for_the_other_jobs_only() {
+    for_each_driver(|builder| {
+        let _watchdog = support::watchdog();
+        let pool = builder().build().unwrap();
+        let (hand_over, handed_over) = oneshot::channel::<Shutdown>();
+        let job = pool.spawn(async move || {
+            handed_over.await.unwrap().await;
+            7
+        });
+        let mut shutdown = pool.shutdown();
+        assert!(poll_once(&mut shutdown, Waker::noop()).is_pending());
+        hand_over.send(shutdown).unwrap();
+        assert_eq!(block_on(job).unwrap(), 7);
+        block_on(pool.shutdown());
+    });
+}
+
+/// Outside of the pool a shutdown is over when everything is, whoever began it.
+#[test]
+fn a_shutdown_that_moves_out_of_a_job_waits_for_that_job() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let (hand_over, handed_over) = oneshot::channel::<Shutdown>();
+        let (go, may_go) = oneshot::channel::<()>();
+        let inner = pool.clone();
+        let job = pool.spawn(async move || {
+            let mut shutdown = inner.shutdown();
+            assert!(poll_once(&mut shutdown, Waker::noop()).is_pending());
+            hand_over.send(shutdown).unwrap();
+            may_go.await.unwrap();
+        });
+        let mut shutdown = block_on(handed_over).unwrap();
+        for _ in 0..20 {
+            assert!(poll_once(&mut shutdown, Waker::noop()).is_pending());
+            thread::sleep(Duration::from_millis(1));
+        }
+        go.send(()).unwrap();
+        block_on(shutdown);
+        assert!(job.is_finished());
+    });
+}
+
+/// A pool may drain for long: it keeps the waker of the last poll, and none of those who gave up.
+#[test]
+fn a_shutdown_keeps_one_waker_and_none_when_dropped() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let release = hold(&pool);
+        let mut shutdown = pool.shutdown();
+        let wakers = [(); 3].map(|()| support::CountingWaker::new());
+        for waker in &wakers {
+            assert!(poll_once(&mut shutdown, &Waker::from(waker.clone())).is_pending());
+        }
+        assert_eq!(wakers.each_ref().map(Arc::strong_count), [1, 1, 2]);
+        drop(shutdown);
+        assert_eq!(wakers.each_ref().map(Arc::strong_count), [1, 1, 1]);
+        drop(release);
+        block_on(pool.shutdown());
+        assert_eq!(wakers.each_ref().map(|waker| waker.wakes()), [0, 0, 0]);
     });
 }

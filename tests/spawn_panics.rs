@@ -471,3 +471,22 @@ fn a_worker_that_dies_is_not_given_work_any_more() {
         block_on(pool.shutdown());
     });
 }
+
+/// A pool that has ended refuses the closure by dropping it; what that panics with is the work's panic.
+#[test]
+fn a_refused_closure_that_panics_when_dropped_is_an_error() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        block_on(pool.shutdown());
+        let work = || {
+            let bomb = Bomb("refused");
+            async move || drop(bomb)
+        };
+        for refused in [block_on(pool.run(work())), block_on(pool.spawn(work()))] {
+            let Err(JoinError::Panicked(panic)) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(panic.message().as_deref(), Some("refused"));
+        }
+    });
+}

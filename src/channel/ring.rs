@@ -59,6 +59,8 @@ pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         .checked_next_power_of_two()
         .filter(|slots| *slots <= usize::MAX / STEP / 2)
         .expect("the channel's capacity does not fit into the address space");
+    // Values without a size need no slots of their own, and there may be more than can be counted.
+    let kept = if size_of::<T>() == 0 { 1 } else { slots };
     let shared = Arc::new(Shared {
         tail: Padded(AtomicUsize::new(0)),
         head: Padded(AtomicUsize::new(0)),
@@ -66,7 +68,7 @@ pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         producer: Sleeper::new(),
         consumer: Sleeper::new(),
         slots: Slots(
-            (0..slots)
+            (0..kept)
                 .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
                 .collect(),
         ),
@@ -117,6 +119,8 @@ impl<T> Shared<T> {
 }
 
 /// One message per index from `head` to `tail`; every other slot is empty.
+///
+/// Where `T` has no size, all indices share one slot: nothing is read from it or written to it.
 struct Slots<T>(Box<[UnsafeCell<MaybeUninit<T>>]>);
 
 // SAFETY: a shared `Slots` is only used to move values from the thread that has the producer to the

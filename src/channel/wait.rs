@@ -140,7 +140,8 @@ impl Look {
             Wait::Park => false,
             Wait::Spin(bound) => {
                 let start = now();
-                look_until(start, start + bound, now, found).found
+                // A time that the clock cannot tell never comes.
+                look_until(start, start.checked_add(bound), now, found).found
             }
             Wait::Adaptive => {
                 if single_cpu {
@@ -156,7 +157,7 @@ impl Look {
                     return true;
                 }
                 let start = now();
-                let outcome = look_until(start, start + self.bound, now, found);
+                let outcome = look_until(start, Some(start + self.bound), now, found);
                 if outcome.found && !outcome.shared {
                     self.debt = Duration::ZERO;
                     self.pause = Duration::ZERO;
@@ -191,7 +192,7 @@ struct Outcome {
 
 fn look_until(
     start: Instant,
-    deadline: Instant,
+    deadline: Option<Instant>,
     mut now: impl FnMut() -> Instant,
     mut found: impl FnMut() -> bool,
 ) -> Outcome {
@@ -199,7 +200,7 @@ fn look_until(
     loop {
         let found = look_a_few_times(&mut found);
         let end = now();
-        if found || end >= deadline {
+        if found || deadline.is_some_and(|deadline| end >= deadline) {
             return Outcome { found, shared, end };
         }
         if end - start >= YIELD_AFTER {
@@ -382,6 +383,18 @@ mod tests {
             assert!(!found);
             assert!(took >= bound && took < bound + UNTIMED * 2, "{took:?}");
         }
+    }
+
+    /// "For ever" is a time that somebody will ask for; the clock cannot tell when that is over.
+    #[test]
+    fn spin_may_be_longer_than_the_clock_can_tell() {
+        let clock = Clock::new();
+        let mut left = 1000;
+        let (found, _) = clock.time(&mut Look::new(Wait::Spin(Duration::MAX)), || {
+            left -= 1;
+            left == 0
+        });
+        assert!(found);
     }
 
     /// A pinned worker is the rule on a pool; its own affinity must not turn everybody's looks off.

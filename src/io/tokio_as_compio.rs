@@ -36,7 +36,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 ///
 /// # Errors
 ///
-/// Those of the stream, with the buffer.
+/// Those of the stream, with the buffer. One that a vectored read meets after its first bytes is told
+/// by the next read; [`into_inner`](Self::into_inner) leaves it behind.
 ///
 /// # Panics
 ///
@@ -58,16 +59,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 /// assert_eq!(buffer, b"over the bridge");
 /// # std::io::Result::Ok(()) }).unwrap();
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct TokioAsCompio<S> {
     stream: S,
+    /// What a vectored read met after its first bytes: the stream may say it only once.
+    late: Option<io::Error>,
 }
 
 impl<S> TokioAsCompio<S> {
     /// Wraps a stream, or one half of it.
     #[must_use]
     pub const fn new(stream: S) -> Self {
-        Self { stream }
+        Self { stream, late: None }
+    }
+
+    /// The error that the last read left for this one, if this one has room at all.
+    fn late_error(&mut self, has_room: bool) -> Option<io::Error> {
+        if has_room { self.late.take() } else { None }
     }
 
     /// The stream. What is read from it or written to it there is in order with what is here.
@@ -98,6 +106,9 @@ impl<S> IntoInner for TokioAsCompio<S> {
 
 impl<S: AsyncRead + Unpin> compio_io::AsyncRead for TokioAsCompio<S> {
     async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
+        if let Some(error) = self.late_error(buf.buf_capacity() > 0) {
+            return BufResult(Err(error), buf);
+        }
         let result = poll_fn(|cx| poll_read_into(&mut self.stream, cx, buf.as_uninit())).await;
         if let Ok(count) = result {
             grow_to(&mut buf, count);
@@ -106,9 +117,13 @@ impl<S: AsyncRead + Unpin> compio_io::AsyncRead for TokioAsCompio<S> {
     }
 
     async fn read_vectored<V: IoVectoredBufMut>(&mut self, mut buf: V) -> BufResult<usize, V> {
+        let has_room = buf.iter_uninit_slice().any(|slice| !slice.is_empty());
+        if let Some(error) = self.late_error(has_room) {
+            return BufResult(Err(error), buf);
+        }
         let result = poll_fn(|cx| {
             let slices = buf.iter_uninit_slice().filter(|slice| !slice.is_empty());
-            poll_read_into_each(&mut self.stream, cx, slices)
+            poll_read_into_each(&mut self.stream, &mut self.late, cx, slices)
         })
         .await;
         if let Ok(count) = result {
@@ -146,7 +161,11 @@ impl<S: AsyncRead + AsyncWrite> Splittable for TokioAsCompio<S> {
 
     fn split(self) -> (Self::ReadHalf, Self::WriteHalf) {
         let (reader, writer) = tokio::io::split(self.stream);
-        (TokioAsCompio::new(reader), TokioAsCompio::new(writer))
+        let reader = TokioAsCompio {
+            stream: reader,
+            late: self.late,
+        };
+        (reader, TokioAsCompio::new(writer))
     }
 }
 
@@ -174,9 +193,11 @@ fn poll_read_into<S: AsyncRead + Unpin>(
 
 /// Fills slice after slice, until one is not filled or the stream has nothing more at hand.
 ///
-/// Once there is something, an error or the end is left to the next read, which meets it again.
+/// Once there is something, an error is kept for the next read: a socket that was reset says so once,
+/// and then that it has ended. The end itself is met again.
 fn poll_read_into_each<'a, S: AsyncRead + Unpin>(
     stream: &mut S,
+    late: &mut Option<io::Error>,
     cx: &mut Context<'_>,
     slices: impl Iterator<Item = &'a mut [MaybeUninit<u8>]>,
 ) -> Poll<io::Result<usize>> {
@@ -190,7 +211,11 @@ fn poll_read_into_each<'a, S: AsyncRead + Unpin>(
                 }
             }
             other if total == 0 => return other,
-            _ => break,
+            Poll::Ready(Err(error)) => {
+                *late = Some(error);
+                break;
+            }
+            Poll::Pending => break,
         }
     }
     Poll::Ready(Ok(total))

@@ -30,6 +30,11 @@ impl Doorbell {
         self.driver.wake_by_ref();
     }
 
+    /// Whether `driver` is the waker of the same driver.
+    pub(crate) fn wakes(&self, driver: &Waker) -> bool {
+        self.driver.will_wake(driver)
+    }
+
     pub(crate) fn rings(&self) -> u64 {
         self.rings.load(Ordering::Relaxed)
     }

@@ -23,8 +23,21 @@ pub(crate) struct Gate {
 struct State {
     undrained: usize,
     running: usize,
-    waiting: Vec<(End, Waker)>,
+    waiting: Vec<Waiting>,
+    /// The number of the next [`Ticket`].
+    next: u64,
 }
+
+#[derive(Debug)]
+struct Waiting {
+    who: u64,
+    end: End,
+    waker: Waker,
+}
+
+/// One who waits: a later poll replaces what an earlier one left.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(Option<u64>);
 
 impl Gate {
     pub(crate) fn new(workers: usize) -> Self {
@@ -33,6 +46,7 @@ impl Gate {
                 undrained: workers,
                 running: workers,
                 waiting: Vec::new(),
+                next: 0,
             }),
         }
     }
@@ -52,19 +66,28 @@ impl Gate {
         });
     }
 
-    pub(crate) fn poll(&self, end: End, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&self, ticket: &mut Ticket, end: End, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
         let mut state = self.lock();
         if state.is(end) {
             return Poll::Ready(());
         }
-        let known = state
-            .waiting
-            .iter()
-            .any(|(other, waker)| *other == end && waker.will_wake(cx.waker()));
-        if !known {
-            state.waiting.push((end, cx.waker().clone()));
-        }
+        let who = *ticket.0.get_or_insert_with(|| {
+            state.next += 1;
+            state.next
+        });
+        let before = state.take(who);
+        state.waiting.push(Waiting { who, end, waker });
+        drop(state);
+        // A waker's destructor may run anything, so not under the lock.
+        drop(before);
         Poll::Pending
+    }
+
+    /// Lets go of the waker of one who waits no more.
+    pub(crate) fn forget(&self, ticket: &Ticket) {
+        let waiting = ticket.0.and_then(|who| self.lock().take(who));
+        crate::unwind::swallow(|| drop(waiting));
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
@@ -74,13 +97,13 @@ impl Gate {
             let (drained, ended) = (state.is(End::Drained), state.is(End::Ended));
             state
                 .waiting
-                .extract_if(.., |(end, _)| match end {
+                .extract_if(.., |waiting| match waiting.end {
                     End::Drained => drained,
                     End::Ended => ended,
                 })
                 .collect::<Vec<_>>()
         };
-        for (_, waker) in woken {
+        for Waiting { waker, .. } in woken {
             crate::unwind::swallow(|| waker.wake());
         }
     }
@@ -92,6 +115,11 @@ impl Gate {
 }
 
 impl State {
+    fn take(&mut self, who: u64) -> Option<Waiting> {
+        let place = self.waiting.iter().position(|waiting| waiting.who == who)?;
+        Some(self.waiting.swap_remove(place))
+    }
+
     fn is(&self, end: End) -> bool {
         match end {
             End::Drained => self.undrained == 0,

@@ -6,8 +6,10 @@ use super::builder::DriverKind;
 
 /// A snapshot of a pool's counters, from [`CompioPool::metrics`](super::CompioPool::metrics).
 ///
-/// Counters only grow; those of different workers, and different counters of one worker, are read one
-/// after the other, so that a busy pool's snapshot may be off by what happened meanwhile.
+/// Counters only grow, all but `in_flight` and `queued`, which say what there is now, and
+/// `wakeups_saved`, which is a difference. Those of different workers, and different counters of one
+/// worker, are read one after the other, so that a busy pool's snapshot may be off by what happened
+/// meanwhile.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolMetrics {

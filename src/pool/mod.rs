@@ -82,6 +82,10 @@ pub(crate) use worker::{Local, Shared, schedule, with_local};
 /// A panic of the work stays in the work: its worker lives on. With `panic = "abort"` there is
 /// nothing to catch, and the process ends as it does for any panic.
 ///
+/// A waker of the user's own that an operation of Compio was polled with is called by the driver, not
+/// by the work. If it panics its worker ends, and what runs there gets
+/// [`RuntimeGone`](crate::error::JoinError::RuntimeGone).
+///
 /// # Examples
 ///
 /// ```
@@ -124,7 +128,8 @@ impl CompioPool {
     /// Calling it again, also from elsewhere, waits for the same end.
     ///
     /// Awaited by a job of this very pool, it waits for all *other* jobs and lets the calling job go
-    /// on; the workers end once it has returned.
+    /// on; the workers end once it has returned. A job that waits for the calling job is one of those
+    /// others: the two then wait for each other for ever.
     ///
     /// Tasks that a job started with Compio's own `spawn` are not waited for: they are dropped when
     /// the jobs are done.

@@ -18,7 +18,7 @@ use compio::runtime::Runtime;
 
 use super::{
     CompioPool,
-    gate::End,
+    gate::{End, Ticket},
     quiet,
     worker::{Command, Local, Worker, forget_local},
 };
@@ -99,12 +99,17 @@ fn drop_compio_tasks(runtime: &Runtime) {
 pub struct Shutdown {
     /// Keeps the pool from being dropped, which would cancel what is to be drained.
     pool: CompioPool,
-    end: Option<End>,
+    ordered: bool,
+    ticket: Ticket,
 }
 
 impl Shutdown {
     pub(crate) fn new(pool: CompioPool) -> Self {
-        Self { pool, end: None }
+        Self {
+            pool,
+            ordered: false,
+            ticket: Ticket::default(),
+        }
     }
 }
 
@@ -112,20 +117,23 @@ impl Future for Shutdown {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let end = match self.end {
-            Some(end) => end,
-            None => {
-                let shared = self.pool.shared();
-                let end = if shared.exempt_current_job() {
-                    End::Drained
-                } else {
-                    End::Ended
-                };
-                self.end = Some(end);
-                self.pool.shared().order(Command::Drain);
-                end
-            }
+        // At each poll: whoever waits may have moved into a job of this pool since, or out of one.
+        let end = if self.pool.shared().exempt_current_job() {
+            End::Drained
+        } else {
+            End::Ended
         };
-        self.pool.shared().gate.poll(end, cx)
+        if !self.ordered {
+            self.ordered = true;
+            self.pool.shared().order(Command::Drain);
+        }
+        let Self { pool, ticket, .. } = &mut *self;
+        pool.shared().gate.poll(ticket, end, cx)
+    }
+}
+
+impl Drop for Shutdown {
+    fn drop(&mut self) {
+        self.pool.shared().gate.forget(&self.ticket);
     }
 }

@@ -117,6 +117,11 @@ impl Shared {
         with_local(|local| std::ptr::eq(&*local.shared, self)) == Some(true)
     }
 
+    /// Whether `runtime` is this worker's own.
+    pub(crate) fn is_driven_by(&self, runtime: &Runtime) -> bool {
+        self.doorbell.wakes(&runtime.waker())
+    }
+
     pub(crate) fn metrics(&self) -> metrics::WorkerMetrics {
         let in_flight = self.counts.in_flight.load(Ordering::Relaxed);
         let crossings = self.own.0.crossings.get();

@@ -14,6 +14,7 @@ use super::{join::Scoped, task};
 use crate::{
     error::JoinError,
     pool::{PoolShared, schedule},
+    unwind::catch,
 };
 
 /// The future of [`CompioPool::run`](crate::CompioPool::run).
@@ -60,7 +61,11 @@ where
                 unreachable!("just seen");
             };
             if !pool.is_open() {
-                return Poll::Ready(Err(JoinError::RuntimeGone));
+                let refused = match catch(|| drop(work)) {
+                    Ok(()) => JoinError::RuntimeGone,
+                    Err(payload) => JoinError::panicked(payload),
+                };
+                return Poll::Ready(Err(refused));
             }
             let (job, task) = task::new(pool.pick(), work);
             this.state = State::Waiting(Scoped::new(task));

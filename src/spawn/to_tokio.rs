@@ -32,7 +32,8 @@ pub trait TokioHandleExt: sealed::Sealed {
     /// # Where it runs
     ///
     /// On the threads of the runtime behind the handle, where it may use all that needs Tokio's
-    /// context. Awaited by a task of that very runtime it is polled in place, as a part of that task.
+    /// context. Awaited by a task of that very runtime it is polled in place, as a part of that task,
+    /// from its first poll on: moved elsewhere after that, it is polled there, in Tokio's context.
     /// The output may be dropped by the caller.
     ///
     /// A `current_thread` runtime makes progress only while somebody drives it, with `block_on`.

@@ -29,12 +29,14 @@ use crate::io::state::LARGE;
 ///   waker: nothing is duplicated, lost or attributed to the wrong call.
 /// - A read returns as soon as there is something. The end of the stream is sticky; a read error
 ///   is told once.
-/// - What a write has accepted is on its way, without a flush and though nobody polls the shim any
-///   more. Vectored writes take more than the first slice.
+/// - What a write has accepted is on its way to the stream, without a flush and though nobody polls
+///   the shim any more. A stream with a buffer of its own still needs the flush, before a drop too.
+///   Vectored writes take more than the first slice.
 /// - A flush returns when everything accepted is with the stream and flushed there. Errors that
 ///   arrive late are told once, by the next write, flush or shutdown. Accepted bytes were lost
-///   then, so later writes are refused with [`BrokenPipe`](io::ErrorKind::BrokenPipe); flush and
-///   shutdown stay open.
+///   then if it was a write that failed, so later writes are refused with
+///   [`BrokenPipe`](io::ErrorKind::BrokenPipe); flush and shutdown stay open. After a failed flush
+///   the next flush, or shutdown, tries again.
 /// - A shutdown flushes and closes the sending direction. It may be repeated, and a flush after it
 ///   is `Ok`. Reading goes on.
 /// - Dropping the shim lets accepted bytes go out, for [`DROP_GRACE`] at most, then closes.

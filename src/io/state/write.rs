@@ -142,6 +142,8 @@ impl WriteSide {
     pub(crate) fn flushed(&mut self, result: io::Result<()>) {
         self.busy = false;
         if let Err(error) = result {
+            // What the stream still holds is not flushed; whoever asks again gets another attempt.
+            self.unflushed = !self.broken;
             self.note(error);
         }
     }
