@@ -76,8 +76,9 @@ struct Desk {
     give_up_the_stream: Cell<bool>,
     shim_is_gone: Cell<bool>,
     helper_is_gone: Cell<bool>,
-    helper: RefCell<Option<Waker>>,
-    caller: Cell<Option<(Wish, Waker)>>,
+    helper: Cell<Option<Waker>>,
+    /// Kept when it has been woken, since the same task is likely to wait again.
+    caller: Cell<Option<(Option<Wish>, Waker)>>,
 }
 
 /// Does as the desk says, until it is told to give the stream back.
@@ -272,8 +273,8 @@ impl<W> Engine<W> {
     /// Drives with the helper's waker, or with the caller's until the helper has been polled: it
     /// has been started, so it will be, and then replaces the waker.
     fn drive_inline(&self, cx: &Context<'_>) {
-        let helper = self.desk.helper.borrow().clone();
-        self.drive(helper.as_ref().unwrap_or(cx.waker()));
+        let helper = Borrowed::from(&self.desk.helper);
+        self.drive(helper.waker.as_ref().unwrap_or(cx.waker()));
     }
 
     fn wait(&self, wish: Wish, cx: &Context<'_>) {
@@ -281,7 +282,7 @@ impl<W> Engine<W> {
             Some((_, waker)) if waker.will_wake(cx.waker()) => waker,
             _ => cx.waker().clone(),
         };
-        self.desk.caller.set(Some((wish, waker)));
+        self.desk.caller.set(Some((Some(wish), waker)));
     }
 
     /// Asks, drives if that may help, asks again.
@@ -297,9 +298,12 @@ impl<W> Engine<W> {
         if self.desk.helper_is_gone.get() {
             return Poll::Ready(Err(gone()));
         }
-        self.drive_inline(cx);
-        if let Some(answer) = ask(&mut self.desk.side.borrow_mut())? {
-            return Poll::Ready(Ok(answer));
+        // What is in flight is the helper's to see through; only a start can be made here.
+        if self.desk.side.borrow().rests() {
+            self.drive_inline(cx);
+            if let Some(answer) = ask(&mut self.desk.side.borrow_mut())? {
+                return Poll::Ready(Ok(answer));
+            }
         }
         self.wait(wish, cx);
         Poll::Pending
@@ -313,7 +317,7 @@ impl<W: AsyncWrite + 'static> Engine<W> {
             give_up_the_stream: Cell::new(false),
             shim_is_gone: Cell::new(false),
             helper_is_gone: Cell::new(false),
-            helper: RefCell::new(None),
+            helper: Cell::new(None),
             caller: Cell::new(None),
         });
         Self {
@@ -330,11 +334,38 @@ impl Desk {
         let Some((wish, waker)) = self.caller.take() else {
             return;
         };
-        if self.helper_is_gone.get() || self.side.borrow().answers(wish) {
-            waker.wake();
-        } else {
-            self.caller.set(Some((wish, waker)));
+        let waits =
+            wish.is_some_and(|wish| self.helper_is_gone.get() || self.side.borrow().answers(wish));
+        if waits {
+            waker.wake_by_ref();
         }
+        // Waking may have come back here and left a newer one.
+        let newer = self.caller.take();
+        let same = (wish.filter(|_| !waits), waker);
+        self.caller.set(Some(newer.unwrap_or(same)));
+    }
+}
+
+/// A waker that is used without a clone, and in its place again afterwards, also after a panic.
+struct Borrowed<'a> {
+    place: &'a Cell<Option<Waker>>,
+    waker: Option<Waker>,
+}
+
+impl<'a> From<&'a Cell<Option<Waker>>> for Borrowed<'a> {
+    fn from(place: &'a Cell<Option<Waker>>) -> Self {
+        Self {
+            place,
+            waker: place.take(),
+        }
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        // Whoever has left another one meanwhile is later and right.
+        let newer = self.place.take();
+        self.place.set(newer.or_else(|| self.waker.take()));
     }
 }
 
@@ -416,9 +447,9 @@ impl<W> Drop for CompioWriteAsTokio<W> {
             // Closed here and now, not when the helper gets its turn.
             drop(engine.writing.take());
         }
-        let helper = engine.desk.helper.borrow().clone();
-        if let Some(helper) = helper {
-            helper.wake();
+        let helper = Borrowed::from(&engine.desk.helper);
+        if let Some(helper) = &helper.waker {
+            helper.wake_by_ref();
         }
     }
 }
@@ -450,15 +481,10 @@ impl<W> Future for Helper<W> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let desk = &this.engine.desk;
-        let known = desk
-            .helper
-            .borrow()
-            .as_ref()
-            .is_some_and(|w| w.will_wake(cx.waker()));
-        if !known {
-            let old = desk.helper.replace(Some(cx.waker().clone()));
-            drop(old);
-        }
+        let old = desk.helper.take();
+        let known = old.filter(|old| old.will_wake(cx.waker()));
+        desk.helper
+            .set(Some(known.unwrap_or_else(|| cx.waker().clone())));
         this.engine.drive(cx.waker());
         desk.tell_the_caller();
         if desk.give_up_the_stream.get() || desk.helper_is_gone.get() {
