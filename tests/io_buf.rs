@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use compio::buf::{IoBuf, IoBufMut, IoVectoredBuf, SetLen};
@@ -98,7 +99,10 @@ fn a_read_is_appended_to_a_buf_mut() {
 #[test]
 fn a_buf_mut_of_borrowed_memory_keeps_its_place() {
     block_on(async {
+        // Known to somebody, so that it is no leak.
+        static KEPT: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
         let memory: &'static mut [u8] = Box::leak(Box::new([0; 8]));
+        KEPT.store(memory.as_mut_ptr(), Ordering::Relaxed);
         let buffer = BufMutBuf::new(memory.limit(6));
         let moved = std::thread::spawn(move || buffer).join().unwrap();
         let (_, buffer) = (&b"0123456789"[..]).read_exact(moved).await.unwrap();

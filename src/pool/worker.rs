@@ -359,6 +359,10 @@ impl Worker {
 
     fn run_batch(&self) -> usize {
         for ran in 0..EVENT_INTERVAL {
+            // A pool that is gone starts nothing more.
+            if self.local.shared.command() == Command::Stop {
+                return ran;
+            }
             match self.local.queue.pop() {
                 Some(job) => job.run(),
                 None => return ran,

@@ -52,8 +52,19 @@ fn lines_out_of_place(listing: &str) -> Vec<&str> {
                 .then(|| item.split("::").next().unwrap_or(item))
         })
         .collect();
+    let mut implementation = "";
     listing
         .lines()
+        .filter_map(|line| {
+            if line.starts_with("impl") {
+                implementation = line;
+            }
+            // An item of one of our traits on a type of Compio's: its place is that of the trait.
+            let of_compio = ["pub fn compio", "pub type compio", "pub const compio"]
+                .iter()
+                .any(|start| line.starts_with(start));
+            (!of_compio || !own_paths(implementation).any(|_| true)).then_some(line)
+        })
         .filter(|line| names_compio(line))
         .filter(|line| !EXCEPTIONS.iter().any(|exception| line.contains(exception)))
         .filter(|line| {
@@ -111,6 +122,14 @@ mod tests {
             "pub fn landbridge::pool::Builder::proactor(compio_driver::ProactorBuilder)"
         ));
         assert!(accepted("pub use landbridge::compio"));
+    }
+
+    #[test]
+    fn the_items_of_our_trait_on_a_compio_type_stand_where_the_trait_stands() {
+        let item = "pub fn compio_net::TcpStream::into_shim(self) -> Self::Io";
+        let ours = "impl landbridge::io::IntoShim for compio_net::TcpStream";
+        assert!(accepted(&format!("{ours}\n{item}")));
+        assert!(!accepted(item));
     }
 
     #[test]
