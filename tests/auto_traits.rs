@@ -5,7 +5,15 @@ use std::{cell::Cell, fmt::Debug, future::Ready, rc::Rc};
 
 use landbridge::{
     CompioPool, Driver, JoinHandle, TokioHandleExt, Wait,
-    error::{BuildError, JoinError, PanicPayload},
+    channel::{
+        self,
+        spsc::{Permit, Receiver, Sender},
+    },
+    error::{BuildError, JoinError, PanicPayload, SendError, TryRecvError, TrySendError},
+    io::{
+        CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
+        buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
+    },
     pool::{Builder, DriverKind, PoolMetrics, Shutdown, WorkerMetrics},
     spawn::{Run, RunOnTokio},
 };
@@ -100,6 +108,62 @@ impl Future for Staying {
     fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<u8> {
         _ = &self.0;
         std::task::Poll::Pending
+    }
+}
+
+/// A message is handed from thread to thread, never shared, so `Send` is what it needs.
+#[test]
+fn channel_handles_cross_threads_if_and_only_if_their_messages_are_send() {
+    assert_traits! {
+        Sender<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        Receiver<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        Permit<'static, u8>: [Send, Sync, Unpin, Debug, !Clone];
+        Sender<Moves>: [Send, Sync, Unpin, Debug];
+        Receiver<Moves>: [Send, Sync, Unpin, Debug];
+        Sender<Stays>: [!Send, !Sync, Unpin, Debug];
+        Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
+        Permit<'static, Stays>: [!Send, !Sync, Unpin, Debug];
+        Sender<std::marker::PhantomPinned>: [Unpin];
+        Receiver<std::marker::PhantomPinned>: [Unpin];
+        channel::Builder: [Send, Sync, Unpin, Debug];
+        SendError<Moves>: [Send, !Sync, Unpin, Debug];
+        TrySendError<Moves>: [Send, !Sync, Unpin, Debug];
+        TryRecvError: [Send, Sync, Unpin, Copy, Debug];
+    }
+}
+
+/// Tokio spawns only futures that are `Send`.
+#[test]
+fn the_futures_of_a_channel_are_send_if_the_messages_are() {
+    fn is_send<T: Send>(_: T) {}
+    fn is_error<T: std::error::Error>(_: &T) {}
+    let (mut tx, mut rx) = channel::spsc::<Moves>(1);
+    is_send(tx.send(Moves::new(1)));
+    is_send(tx.reserve());
+    is_send(tx.closed());
+    is_send(rx.recv());
+    is_error(&SendError(Stays::default()));
+}
+
+/// A shim over a Compio stream stays on its thread also where Compio's feature `sync` lets the
+/// stream itself go; one over a Tokio stream goes where its stream may.
+#[test]
+fn shims_go_where_their_streams_may() {
+    type Stream = (&'static [u8], Vec<u8>);
+    assert_traits! {
+        CompioAsTokio<Stream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        CompioAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug];
+        CompioReadAsTokio<&'static [u8]>: [!Send, !Sync, Unpin, Debug];
+        CompioWriteAsTokio<Vec<u8>>: [!Send, !Sync, Unpin, Debug];
+        InFlight<CompioAsTokio<Stream>>: [!Send, !Sync, Unpin, Debug];
+        Parts<&'static [u8], Vec<u8>>: [Send, Sync, Unpin, Debug];
+        TokioAsCompio<tokio::net::TcpStream>: [Send, Sync, Unpin, Debug];
+        TokioAsCompio<Stays>: [!Send, !Sync, Unpin, Debug];
+        BufError<Vec<u8>>: [Send, Sync, Unpin, Debug];
+        AsBuf<Stays>: [!Send, !Sync, Unpin, Debug];
+        AsBuf<Vec<u8>>: [Send, Sync, Unpin, Debug];
+        AsBufMut<Vec<u8>>: [Send, Sync, Unpin, Debug];
+        BufMutBuf<Vec<u8>>: [Send, Sync, Unpin, Debug];
     }
 }
 
