@@ -139,7 +139,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If the closure given to [`proactor`](Self::proactor) panics.
+    /// If the closure given to [`proactor`](Self::proactor) panics, or makes Compio panic: by asking for a
+    /// driver that the platform does not have, for example.
     pub fn build(self) -> Result<CompioPool, BuildError> {
         if self.threads == 0 {
             return Err(BuildError::NoThreads);
