@@ -37,8 +37,7 @@ pub(crate) fn end(worker: Worker) {
     local.shared.set_ending();
     let quiet = runtime.enter(|| {
         drop_tasks(&runtime, &local);
-        drop_compio_tasks(&runtime);
-        // From here on nothing can be added; a destructor just now may have started something.
+        // From here on nothing can be added.
         local.close();
         drop_queued(&runtime, &local);
         // A panic here comes from the driver itself; what it was about to free is leaked.
@@ -49,6 +48,7 @@ pub(crate) fn end(worker: Worker) {
     });
     forget_local();
     if quiet {
+        // Drops what jobs started with Compio's own `spawn`, too: its operations are over by now.
         swallow(|| drop(runtime));
     } else {
         local.shared.own.0.leaked_runtimes.add(1);
@@ -82,15 +82,6 @@ fn drop_queued(runtime: &Runtime, local: &Local) {
         }
     }
     flush();
-}
-
-/// Drops what the user started with Compio's own `spawn`.
-///
-/// Compio offers no call for it short of dropping the runtime, which would drop the driver too. But
-/// its `block_on` promises to clear the executor when the future panics; resuming an unwind panics
-/// without troubling the panic hook.
-fn drop_compio_tasks(runtime: &Runtime) {
-    swallow(|| runtime.block_on(async { std::panic::resume_unwind(Box::new(())) }));
 }
 
 /// Waits for a pool's end; see [`CompioPool::shutdown`].

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 /// The capacity of the buffer that waits in an idle shim's read.
 ///
 /// What else a shim holds is some 900 bytes, and all of it together may be 1 KiB.
-pub(crate) const SMALL: usize = 128;
+pub(crate) const SMALL: usize = 96;
 const MIDDLE: usize = 8 * 1024;
 /// The default bound of one buffer.
 pub(crate) const LARGE: usize = 64 * 1024;
