@@ -2,18 +2,12 @@
 //!
 //! Code that loom models imports from here and from nowhere else.
 
-#![allow(unused_imports)]
-
 #[cfg(not(landbridge_loom))]
-pub(crate) use std::{
-    hint::spin_loop,
-    sync::{Arc, Mutex, MutexGuard, atomic},
-};
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
 
 #[cfg(landbridge_loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    hint::spin_loop,
     sync::{Arc, Mutex, MutexGuard, atomic},
 };
 

@@ -18,7 +18,7 @@ use compio::{
     BufResult,
     buf::{IntoInner, IoBuf},
     driver::ProactorBuilder,
-    io::{AsyncRead, AsyncWriteExt, compat::AsyncStream},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, compat::AsyncStream},
     runtime::{Runtime, RuntimeBuilder},
 };
 use landbridge::io::{CompioAsTokio, TokioAsCompio};
@@ -79,21 +79,8 @@ pub type Cost = f64;
 
 /// Compio's traits over a Tokio socket, on a Tokio current-thread runtime.
 pub fn tokio_as_compio_echo(rounds: usize) -> Cost {
-    on_tokio(rounds, |stream, meter| async move {
-        let mut stream = TokioAsCompio::new(stream);
-        let mut buffer = Vec::with_capacity(ROOM);
-        loop {
-            buffer.clear();
-            let BufResult(count, filled) = stream.read(buffer).await;
-            let count = count.expect("a read");
-            if count == 0 {
-                break;
-            }
-            let BufResult(sent, slice) = stream.write_all(filled.slice(..count)).await;
-            sent.expect("a write");
-            buffer = slice.into_inner();
-            meter.message();
-        }
+    on_tokio(rounds, |stream, meter| {
+        compio_echo(TokioAsCompio::new(stream), meter)
     })
 }
 
@@ -118,21 +105,26 @@ pub fn async_stream_echo(rounds: usize) -> Cost {
 
 /// For orientation: Compio's own traits on the same runtime.
 pub fn plain_compio_echo(rounds: usize) -> Cost {
-    on_compio(rounds, |mut stream, meter| async move {
-        let mut buffer = Vec::with_capacity(ROOM);
-        loop {
-            buffer.clear();
-            let BufResult(count, filled) = stream.read(buffer).await;
-            let count = count.expect("a read");
-            if count == 0 {
-                break;
-            }
-            let BufResult(sent, slice) = stream.write_all(filled.slice(..count)).await;
-            sent.expect("a write");
-            buffer = slice.into_inner();
-            meter.message();
+    on_compio(rounds, compio_echo)
+}
+
+async fn compio_echo<S>(mut stream: S, meter: Rc<Meter>)
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let mut buffer = Vec::with_capacity(ROOM);
+    loop {
+        buffer.clear();
+        let BufResult(count, filled) = stream.read(buffer).await;
+        let count = count.expect("a read");
+        if count == 0 {
+            break;
         }
-    })
+        let BufResult(sent, slice) = stream.write_all(filled.slice(..count)).await;
+        sent.expect("a write");
+        buffer = slice.into_inner();
+        meter.message();
+    }
 }
 
 async fn tokio_echo<S>(mut stream: S, meter: Rc<Meter>, flush: bool)

@@ -1,8 +1,10 @@
 //! Where those wait who wait for a pool's end.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+use std::task::{Context, Poll, Waker};
+
+use crate::{
+    sync::{Mutex, MutexGuard, lock},
+    unwind::swallow,
 };
 
 /// Which end.
@@ -87,7 +89,7 @@ impl Gate {
     /// Lets go of the waker of one who waits no more.
     pub(crate) fn forget(&self, ticket: &Ticket) {
         let waiting = ticket.0.and_then(|who| self.lock().take(who));
-        crate::unwind::swallow(|| drop(waiting));
+        swallow(|| drop(waiting));
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
@@ -104,13 +106,12 @@ impl Gate {
                 .collect::<Vec<_>>()
         };
         for Waiting { waker, .. } in woken {
-            crate::unwind::swallow(|| waker.wake());
+            swallow(|| waker.wake());
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // No panic can happen under the lock but for a failed allocation; the state is whole then.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 }
 

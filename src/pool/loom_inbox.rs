@@ -89,6 +89,13 @@ impl Setup {
         }
     }
 
+    fn order(&self) {
+        self.command.store(1, Ordering::Relaxed);
+        if self.inbox.nudge() {
+            self.ring();
+        }
+    }
+
     fn ring(&self) {
         self.rings.fetch_add(1, Ordering::Relaxed);
         self.bell.notify();
@@ -158,12 +165,7 @@ fn a_command_is_seen_or_rung_for() {
         let setup = Setup::new();
         let owner = {
             let setup = setup.clone();
-            thread::spawn(move || {
-                setup.command.store(1, Ordering::Relaxed);
-                if setup.inbox.nudge() {
-                    setup.ring();
-                }
-            })
+            thread::spawn(move || setup.order())
         };
         while setup.command.load(Ordering::Relaxed) == 0 {
             setup.collect(&mut Vec::new());
@@ -182,12 +184,7 @@ fn a_command_and_a_job_do_not_hide_each_other() {
         let setup = Setup::new();
         let owner = {
             let setup = setup.clone();
-            thread::spawn(move || {
-                setup.command.store(1, Ordering::Relaxed);
-                if setup.inbox.nudge() {
-                    setup.ring();
-                }
-            })
+            thread::spawn(move || setup.order())
         };
         let producer = {
             let setup = setup.clone();
