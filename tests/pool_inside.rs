@@ -14,6 +14,7 @@ use std::{
 use futures::channel::oneshot;
 use landbridge::{CompioPool, error::JoinError};
 use support::{block_on, eventually, for_each_driver, hold};
+use tokio::sync::Semaphore;
 
 /// The worker that would have to do the work is the one that waits for it.
 #[test]
@@ -181,9 +182,18 @@ fn a_worker_keeps_its_own_work_while_it_has_least_to_do() {
         let pool = builder().threads(2).build().unwrap();
         let inner = pool.clone();
         let spread = block_on(pool.run(async move || {
+            // None may end before all are given out, or a quick neighbour would always have least to do.
+            let all_given = Arc::new(Semaphore::new(0));
             let handles = (0..100)
-                .map(|_| inner.spawn(async || thread::current().id()))
+                .map(|_| {
+                    let all_given = all_given.clone();
+                    inner.spawn(async move || {
+                        _ = all_given.acquire().await;
+                        thread::current().id()
+                    })
+                })
                 .collect::<Vec<_>>();
+            all_given.close();
             let mut places = HashSet::new();
             for handle in handles {
                 places.insert(handle.await.unwrap());
@@ -192,7 +202,14 @@ fn a_worker_keeps_its_own_work_while_it_has_least_to_do() {
         }));
         assert_eq!(spread.unwrap(), 2);
 
-        // The other is busy with two jobs that block it.
+        // The other is busy with a job that blocks it.
+        let idle = || {
+            pool.metrics()
+                .workers
+                .iter()
+                .all(|worker| worker.in_flight == 0)
+        };
+        eventually("nothing is in flight", idle);
         let release = hold(&pool);
         let inner = pool.clone();
         let stayed = block_on(pool.run(async move || {
