@@ -1,7 +1,7 @@
 //! Every public error of this crate.
 
 #[cfg(feature = "pool")]
-pub use crossing::{BuildError, JoinError, PanicPayload};
+pub use crossing::{BuildError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError};
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -124,6 +124,62 @@ mod crossing {
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
     }
 
+    /// Why work was not taken, with the closure.
+    #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    pub enum TrySpawnError<F> {
+        /// As much is in flight as the pool's `max_in_flight` allows.
+        #[error("the pool has as much in flight as it may have")]
+        Full(F),
+        /// The pool or runtime takes no more work.
+        #[error("the pool takes no more work")]
+        Closed(F),
+    }
+
+    impl<F> TrySpawnError<F> {
+        /// The closure that was not taken.
+        pub fn into_inner(self) -> F {
+            match self {
+                Self::Full(work) | Self::Closed(work) => work,
+            }
+        }
+
+        /// Whether a later attempt may succeed.
+        pub fn is_full(&self) -> bool {
+            matches!(self, Self::Full(_))
+        }
+
+        /// Whether the pool takes no more work at all.
+        pub fn is_closed(&self) -> bool {
+            matches!(self, Self::Closed(_))
+        }
+    }
+
+    impl<F> fmt::Debug for TrySpawnError<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(match self {
+                Self::Full(_) => "Full(..)",
+                Self::Closed(_) => "Closed(..)",
+            })
+        }
+    }
+
+    /// The pool has no worker of that index.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("there is no worker {index}: the pool has {workers}")]
+    #[non_exhaustive]
+    pub struct NoSuchWorker {
+        /// What was asked for.
+        pub index: usize,
+        /// How many workers there are; indices are below it.
+        pub workers: usize,
+    }
+
+    /// The calling thread runs no Compio runtime that landbridge knows.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("this thread is not a worker of a pool")]
+    #[non_exhaustive]
+    pub struct NotOnWorker;
+
     /// Why a pool could not be built. No thread is left behind.
     #[derive(Debug, thiserror::Error)]
     #[non_exhaustive]
@@ -131,6 +187,9 @@ mod crossing {
         /// `threads(0)`: a pool without workers could run nothing.
         #[error("a pool needs at least one thread")]
         NoThreads,
+        /// `max_in_flight(0)`: nothing could ever be in flight.
+        #[error("at least one job must be allowed in flight")]
+        NothingInFlight,
         /// The thread name has a NUL byte, which the operating system takes for its end.
         #[error("the thread name {0:?} has a NUL byte")]
         ThreadName(String),
@@ -157,7 +216,9 @@ mod crossing {
     impl From<BuildError> for io::Error {
         fn from(error: BuildError) -> Self {
             let kind = match &error {
-                BuildError::NoThreads | BuildError::ThreadName(_) => io::ErrorKind::InvalidInput,
+                BuildError::NoThreads | BuildError::NothingInFlight | BuildError::ThreadName(_) => {
+                    io::ErrorKind::InvalidInput
+                }
                 BuildError::Thread { source, .. } | BuildError::Driver { source, .. } => {
                     source.kind()
                 }

@@ -108,9 +108,9 @@ pub use channel::Wait;
 #[cfg(feature = "pool")]
 pub use error::JoinError;
 #[cfg(feature = "pool")]
-pub use pool::{CompioPool, Driver};
+pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
-pub use spawn::{JoinHandle, TokioHandleExt};
+pub use spawn::{AbortHandle, JoinHandle, TokioHandleExt};
 
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]

@@ -1,6 +1,6 @@
 //! For code that serves both runtimes.
 
-use std::future::Future;
+use std::{future::Future, panic::Location};
 
 use crate::{
     pool::{schedule, with_local},
@@ -19,7 +19,7 @@ pub(crate) fn spawn_local_detached(future: impl Future<Output = ()> + 'static) {
     });
     match home {
         Some(home) => {
-            let (job, task) = task::new_local(&home, || future);
+            let (job, task) = task::new_local(&home, || future, Location::caller());
             task.detach();
             schedule(job);
         }

@@ -14,7 +14,9 @@ use compio::{
 
 use super::{
     CompioPool, PoolShared,
+    admission::Admission,
     gate::Gate,
+    job::Job,
     shutdown,
     worker::{Command, Shared, Worker},
 };
@@ -78,6 +80,7 @@ pub struct Builder {
     driver: Driver,
     tune: Option<Tune>,
     idle: Wait,
+    max_in_flight: Option<usize>,
 }
 
 impl Builder {
@@ -88,6 +91,7 @@ impl Builder {
             driver: Driver::default(),
             tune: None,
             idle: Wait::default(),
+            max_in_flight: None,
         }
     }
 
@@ -128,6 +132,18 @@ impl Builder {
         self
     }
 
+    /// The most jobs that may be in flight in the whole pool: queued, running or waiting for I/O. By
+    /// default there is no bound.
+    ///
+    /// Above it, `run` waits, `try_spawn` refuses, and what `spawn` is given waits in a list that
+    /// [`PoolMetrics::pending`](super::PoolMetrics::pending) shows. Places go to those who wait in the
+    /// order in which they came. Calls from a job of the same pool count, but never wait: the job
+    /// would otherwise wait for its own end.
+    pub fn max_in_flight(mut self, jobs: usize) -> Self {
+        self.max_in_flight = Some(jobs);
+        self
+    }
+
     /// Starts the workers.
     ///
     /// Blocks until each has set up its driver: a few milliseconds. That is for the start of a
@@ -145,10 +161,14 @@ impl Builder {
         if self.threads == 0 {
             return Err(BuildError::NoThreads);
         }
+        if self.max_in_flight == Some(0) {
+            return Err(BuildError::NothingInFlight);
+        }
         if self.thread_name.contains('\0') {
             return Err(BuildError::ThreadName(self.thread_name));
         }
         let gate = Arc::new(Gate::new(self.threads));
+        let admission = Arc::new(Admission::new(self.max_in_flight));
         let blocking = self.blocking_threads();
         let mut started = Started::default();
         let mut starting = Vec::new();
@@ -161,6 +181,7 @@ impl Builder {
                 tune: self.tune.clone(),
                 idle: self.idle,
                 blocking: blocking.clone(),
+                admission: Arc::clone(&admission),
                 gate: Arc::clone(&gate),
             };
             match thread::Builder::new()
@@ -189,7 +210,11 @@ impl Builder {
                 source,
             });
         }
-        Ok(CompioPool::new(PoolShared::new(started.keep(), gate)))
+        Ok(CompioPool::new(PoolShared::new(
+            started.keep(),
+            admission,
+            gate,
+        )))
     }
 
     /// Compio's pool of threads for what its driver cannot do without blocking; none is started here.
@@ -209,6 +234,7 @@ impl fmt::Debug for Builder {
             .field("thread_name", &self.thread_name)
             .field("driver", &self.driver)
             .field("idle", &self.idle)
+            .field("max_in_flight", &self.max_in_flight)
             .finish_non_exhaustive()
     }
 }
@@ -284,6 +310,7 @@ struct Setup {
     tune: Option<Tune>,
     idle: Wait,
     blocking: AsyncifyPool,
+    admission: Arc<Admission<Job>>,
     gate: Arc<Gate>,
 }
 
@@ -296,7 +323,13 @@ impl Setup {
                 return;
             }
         };
-        let shared = Arc::new(Shared::new(self.index, kind, self.idle, runtime.waker()));
+        let shared = Arc::new(Shared::new(
+            self.index,
+            kind,
+            self.idle,
+            runtime.waker(),
+            self.admission,
+        ));
         let mut worker = Worker::new(runtime.clone(), Arc::clone(&shared), self.gate);
         _ = answer.send(Ok(shared));
         // Jobs catch their own panics; what comes through is a failure of the driver, which ends

@@ -10,7 +10,7 @@
     reason = "one queue holds runnables of every type, as a pointer and a table of functions"
 )]
 
-use std::{fmt, mem::ManuallyDrop, ptr, ptr::NonNull, sync::Arc, task::Waker};
+use std::{fmt, mem::ManuallyDrop, panic::Location, ptr, ptr::NonNull, sync::Arc, task::Waker};
 
 use async_task::Runnable;
 
@@ -22,6 +22,9 @@ use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 const STARTED: u8 = 1;
 /// Somebody asked for the task's cancellation. Never cleared.
 const CANCELLED: u8 = 1 << 1;
+/// The task has a place in its pool's [`Admission`](super::admission::Admission), to be given back at
+/// its end. Set before the task is queued for its worker, if the pool counts at all.
+const ADMITTED: u8 = 1 << 2;
 
 /// What every task's metadata begins with.
 pub(crate) struct Header {
@@ -31,6 +34,8 @@ pub(crate) struct Header {
     table: &'static Table,
     flags: AtomicU8,
     home: Arc<Shared>,
+    /// Where the user's code asked for the task.
+    origin: &'static Location<'static>,
 }
 
 /// The operations of a job that depend on the type of its task.
@@ -61,7 +66,7 @@ unsafe impl Node for Header {
 }
 
 impl Header {
-    pub(crate) fn new<M: Metadata>(home: Arc<Shared>) -> Self {
+    pub(crate) fn new<M: Metadata>(home: Arc<Shared>, origin: &'static Location<'static>) -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
             runnable: AtomicPtr::new(ptr::null_mut()),
@@ -75,6 +80,7 @@ impl Header {
             },
             flags: AtomicU8::new(0),
             home,
+            origin,
         }
     }
 
@@ -88,6 +94,16 @@ impl Header {
 
     fn is_started(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & STARTED != 0
+    }
+
+    /// Before the task is queued, by who queues it.
+    pub(crate) fn set_admitted(&self) {
+        self.flags.fetch_or(ADMITTED, Ordering::Relaxed);
+    }
+
+    /// Whether the task has a place in its pool's admission.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & ADMITTED != 0
     }
 
     /// The caller wakes the task afterwards; that orders the flag before the poll that looks at it.
@@ -105,6 +121,7 @@ impl fmt::Debug for Header {
         f.debug_struct("Header")
             .field("started", &self.is_started())
             .field("cancelled", &self.is_cancelled())
+            .field("origin", &format_args!("{}", self.origin))
             .finish_non_exhaustive()
     }
 }
@@ -156,11 +173,19 @@ impl Job {
         unsafe { run(raw) }
     }
 
-    /// Wakes the task.
-    pub(crate) fn waker(&self) -> Waker {
+    /// A hold on the task for those who do not run it.
+    pub(crate) fn hold(&self) -> Hold {
         let waker = self.header().table.waker;
-        // SAFETY: as in `run`; the runnable stays this job's.
-        unsafe { waker(self.raw()) }
+        Hold {
+            header: self.0,
+            // SAFETY: as in `run`; the runnable stays this job's.
+            waker: unsafe { waker(self.raw()) },
+        }
+    }
+
+    /// Whether this is the job of the task that `hold` holds.
+    pub(crate) fn is_of(&self, hold: &Hold) -> bool {
+        self.0 == hold.header
     }
 
     /// Drops the job where it is, if its future was never started; else tells the one who waits, and
@@ -200,6 +225,55 @@ impl Drop for Job {
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Job").field(self.header()).finish()
+    }
+}
+
+/// A task's header and waker: keeps the task's memory, and its future until it is finished.
+#[derive(Clone)]
+pub(crate) struct Hold {
+    header: NonNull<Header>,
+    waker: Waker,
+}
+
+// SAFETY: a header is `Send + Sync`, all its fields being so, and a waker is; the pointer is only ever
+// read through (`header`).
+unsafe impl Send for Hold {}
+// SAFETY: as above.
+unsafe impl Sync for Hold {}
+
+impl Hold {
+    /// Of a task that is being polled with `waker`, which must be the task's own.
+    ///
+    /// # Safety
+    ///
+    /// `header` is in the metadata of the very task that `waker` wakes.
+    pub(crate) unsafe fn new(header: &Header, waker: Waker) -> Self {
+        Self {
+            header: NonNull::from(header),
+            waker,
+        }
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the header is in the task's allocation, which the task's waker keeps alive (`new`,
+        // `Job::hold`).
+        unsafe { self.header.as_ref() }
+    }
+
+    /// Has the task see that it was cancelled; does not wait for that.
+    pub(crate) fn cancel(&self) {
+        self.header().set_cancelled();
+        self.wake();
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake_by_ref();
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(self.header()).finish()
     }
 }
 

@@ -15,6 +15,11 @@ use super::builder::DriverKind;
 pub struct PoolMetrics {
     /// One entry for each worker, by its index.
     pub workers: Vec<WorkerMetrics>,
+    /// Jobs of `spawn` that wait because `max_in_flight` are in flight. Each is in its worker's
+    /// `in_flight` and `queued`, too.
+    pub pending: usize,
+    /// Callers of `run` and its like that wait because `max_in_flight` are in flight.
+    pub waiting: usize,
 }
 
 /// One worker's share of [`PoolMetrics`].
@@ -72,13 +77,13 @@ pub(crate) struct Shared {
     /// Cancelled, or refused, before the first poll.
     pub(crate) never_begun: AtomicU64,
     pub(crate) leaked_tasks: AtomicU64,
+    /// Cancelled because a shutdown's time was up.
+    pub(crate) cut_off: AtomicUsize,
 }
 
 /// Counted by the worker alone: a load and a store, no read-modify-write.
 #[derive(Debug, Default)]
 pub(crate) struct Own {
-    /// Started and not finished.
-    pub(crate) active: AtomicUsize,
     pub(crate) completed: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,

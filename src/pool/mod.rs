@@ -14,6 +14,8 @@
 //! |---|---|
 //! | `builder` | how a pool is set up |
 //! | `worker` | the loop of one thread, and what other threads may do to it |
+//! | `handle` | one chosen worker |
+//! | `admission` | who may hand in more work, and who waits for that |
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
 //! | `gate`, `shutdown`, `quiet` | the end |
@@ -21,9 +23,11 @@
 //!
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
 
+mod admission;
 mod builder;
 mod doorbell;
 mod gate;
+mod handle;
 mod inbox;
 mod job;
 #[cfg(all(test, landbridge_loom))]
@@ -37,20 +41,23 @@ mod worker;
 use std::{
     cell::Cell,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak, atomic::Ordering},
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
+use admission::{Admission, Ticket};
+pub(crate) use admission::{Offered, Refused};
 pub use builder::{Builder, Driver, DriverKind};
+pub use handle::CompioHandle;
 pub use metrics::{PoolMetrics, WorkerMetrics};
-pub use shutdown::Shutdown;
+pub use shutdown::{Shutdown, ShutdownTimeout};
 
+use crate::unwind::swallow;
 use gate::Gate;
-pub(crate) use job::{Header, Job, Metadata};
+pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
-pub(crate) use worker::{Local, Shared, schedule, with_local};
+pub(crate) use worker::{Local, Shared, admitted, pass_on, schedule, with_local};
 
 /// Threads that run Compio, callable from anywhere.
 ///
@@ -142,20 +149,62 @@ impl CompioPool {
         Shutdown::new(self.clone())
     }
 
+    /// [`shutdown`](Self::shutdown) with an end: what is not done within `timeout` is cancelled.
+    ///
+    /// Resolves to how many jobs were cut off; those who wait for them get
+    /// [`Cancelled`](crate::error::JoinError::Cancelled). Needs no timer of the caller's runtime: the
+    /// workers keep the time, from the first poll on. Of two timeouts the earlier one counts.
+    ///
+    /// A job that blocks its thread cannot be cut off: its worker, and so this, waits until it lets go.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`shutdown`](Self::shutdown): dropped after the first poll, the drain and its cut-off go on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::error::JoinError;
+    ///
+    /// let pool = landbridge::CompioPool::builder().threads(1).build()?;
+    /// let endless = pool.spawn(async || std::future::pending::<()>().await);
+    /// assert_eq!(pool.shutdown_timeout(Duration::from_millis(10)).await, 1);
+    /// assert!(matches!(endless.await, Err(JoinError::Cancelled)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shutdown_timeout(&self, timeout: Duration) -> ShutdownTimeout {
+        ShutdownTimeout::new(self.clone(), timeout)
+    }
+
     /// Whether the pool takes no more work.
     pub fn is_shutdown(&self) -> bool {
-        !self.shared().is_open()
+        !self.shared().admission.is_open()
+    }
+
+    /// A handle that does not keep the pool alive.
+    pub fn downgrade(&self) -> WeakPool {
+        WeakPool {
+            alive: Arc::downgrade(&self.alive),
+        }
     }
 
     /// What the pool has done so far; cheap, and always on.
     pub fn metrics(&self) -> PoolMetrics {
+        let shared = self.shared();
+        let (pending, waiting) = shared.admission.waiting();
         PoolMetrics {
-            workers: self
-                .shared()
+            workers: shared
                 .workers
                 .iter()
                 .map(|worker| worker.metrics())
                 .collect(),
+            pending,
+            waiting,
         }
     }
 
@@ -168,8 +217,32 @@ impl fmt::Debug for CompioPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CompioPool")
             .field("workers", &self.shared().workers.len())
-            .field("open", &self.shared().is_open())
+            .field("open", &!self.is_shutdown())
             .finish()
+    }
+}
+
+/// A [`CompioPool`] that may be gone; from [`CompioPool::downgrade`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = landbridge::CompioPool::builder().threads(1).build()?;
+/// let weak = pool.downgrade();
+/// assert!(weak.upgrade().is_some());
+/// drop(pool);
+/// assert!(weak.upgrade().is_none());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct WeakPool {
+    alive: Weak<KeepAlive>,
+}
+
+impl WeakPool {
+    /// The pool, unless its last clone has been dropped.
+    pub fn upgrade(&self) -> Option<CompioPool> {
+        self.alive.upgrade().map(|alive| CompioPool { alive })
     }
 }
 
@@ -190,30 +263,37 @@ impl Drop for KeepAlive {
 #[derive(Debug)]
 pub(crate) struct PoolShared {
     workers: Box<[Arc<Shared>]>,
-    open: AtomicBool,
+    admission: Arc<Admission<Job>>,
     gate: Arc<Gate>,
 }
 
 impl PoolShared {
-    fn new(workers: Box<[Arc<Shared>]>, gate: Arc<Gate>) -> Self {
+    fn new(workers: Box<[Arc<Shared>]>, admission: Arc<Admission<Job>>, gate: Arc<Gate>) -> Self {
         Self {
             workers,
-            open: AtomicBool::new(true),
+            admission,
             gate,
         }
     }
 
-    /// Whether new work is taken. One that slips in past a close is finished or refused by the
-    /// worker's inbox.
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
-    }
-
     fn order(&self, command: Command) {
-        self.open.store(false, Ordering::Relaxed);
+        for waker in self.admission.close() {
+            swallow(|| waker.wake());
+        }
         for worker in &self.workers {
             worker.order(command);
         }
+    }
+
+    fn order_cut_off(&self, deadline: Instant) {
+        for worker in &self.workers {
+            worker.order_cut_off(deadline);
+        }
+    }
+
+    fn cut_off(&self) -> usize {
+        let cut_off = |worker: &Arc<Shared>| worker.counts.cut_off.load(Ordering::Relaxed);
+        self.workers.iter().map(cut_off).sum()
     }
 
     /// See [`Local::exempt_current`]; whether the caller is a job of this pool.
@@ -260,6 +340,79 @@ impl PoolShared {
             .get(index)
             .is_some_and(|worker| Arc::ptr_eq(worker, &local.shared))
             .then_some(index)
+    }
+}
+
+/// Where work is to go.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// Any worker of the pool.
+    Pool(Arc<PoolShared>),
+    /// That one.
+    Worker(Arc<Shared>),
+}
+
+impl Target {
+    fn admission(&self) -> &Admission<Job> {
+        match self {
+            Self::Pool(pool) => &pool.admission,
+            Self::Worker(worker) => &worker.admission,
+        }
+    }
+
+    pub(crate) fn pick(&self) -> &Arc<Shared> {
+        match self {
+            Self::Pool(pool) => pool.pick(),
+            Self::Worker(worker) => worker,
+        }
+    }
+}
+
+/// Whether the caller is a job of the very pool, which is never kept waiting for a place.
+pub(crate) fn is_own(admission: &Admission<Job>) -> bool {
+    with_local(|local| std::ptr::eq(&*local.shared.admission, admission)) == Some(true)
+}
+
+/// A caller's wait for a place in a pool.
+#[derive(Debug)]
+pub(crate) struct Place {
+    target: Target,
+    ticket: Ticket,
+}
+
+impl Place {
+    pub(crate) fn new(target: Target) -> Self {
+        Self {
+            target,
+            ticket: Ticket::default(),
+        }
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Ready with whether there is one: the pool may take no more work. Jobs for it are then
+    /// [`admitted`].
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let admission = self.target.admission();
+        if !admission.is_bounded() {
+            return Poll::Ready(admission.is_open());
+        }
+        if is_own(admission) {
+            // Waited elsewhere before, perhaps, and moved into a job of the pool since.
+            pass_on(admission.give_up(&mut self.ticket));
+            return Poll::Ready(admission.force());
+        }
+        admission
+            .poll(&mut self.ticket, cx)
+            .map(|place| place.is_ok())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        pass_on(self.target.admission().give_up(&mut self.ticket));
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use compio::runtime::Runtime;
@@ -39,6 +39,7 @@ pub(crate) fn end(worker: Worker) {
         drop_tasks(&runtime, &local);
         // From here on nothing can be added.
         local.close();
+        local.drop_unadmitted(false);
         drop_queued(&runtime, &local);
         // A panic here comes from the driver itself; what it was about to free is leaked.
         catch(|| quiet::wait_until_quiet(&runtime)).unwrap_or_else(|payload| {
@@ -82,6 +83,40 @@ fn drop_queued(runtime: &Runtime, local: &Local) {
         }
     }
     flush();
+}
+
+/// Waits for a pool's end, which it brings about; see [`CompioPool::shutdown_timeout`].
+#[derive(Debug)]
+#[must_use = "a shutdown does nothing unless it is awaited"]
+pub struct ShutdownTimeout {
+    shutdown: Shutdown,
+    timeout: Duration,
+}
+
+impl ShutdownTimeout {
+    pub(crate) fn new(pool: CompioPool, timeout: Duration) -> Self {
+        Self {
+            shutdown: Shutdown::new(pool),
+            timeout,
+        }
+    }
+}
+
+impl Future for ShutdownTimeout {
+    type Output = usize;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
+        let first = !self.shutdown.ordered;
+        let polled = Pin::new(&mut self.shutdown).poll(cx);
+        let pool = self.shutdown.pool.shared();
+        if first
+            // One that is too far off to be told never comes.
+            && let Some(deadline) = Instant::now().checked_add(self.timeout)
+        {
+            pool.order_cut_off(deadline);
+        }
+        polled.map(|()| pool.cut_off())
+    }
 }
 
 /// Waits for a pool's end; see [`CompioPool::shutdown`].

@@ -8,28 +8,30 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::Waker,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use compio::runtime::Runtime;
 use slab::Slab;
 
 use super::{
+    admission::{Admission, Next},
     builder::DriverKind,
     doorbell::Doorbell,
     gate::Gate,
     inbox::{Inbox, Push},
-    job::{Header, Job},
+    job::{Header, Hold, Job},
     metrics,
     run_queue::RunQueue,
 };
 use crate::{
     channel::{Look, Wait},
     pad::Padded,
+    unwind::swallow,
 };
 
 /// Jobs between two looks at the driver, while there are jobs: what Compio's own loop does.
@@ -66,14 +68,28 @@ pub(crate) struct Shared {
     inbox: Padded<Inbox<Header>>,
     doorbell: Doorbell,
     command: AtomicU8,
+    /// When a drain that is not done is cut off.
+    deadline: Mutex<Option<Instant>>,
+    /// The deadline has passed: what has not begun does not begin.
+    cut_off: AtomicBool,
     /// Its loop is over, whatever ended it.
     ending: AtomicBool,
+    /// Its pool's.
+    pub(crate) admission: Arc<Admission<Job>>,
+    /// Every task that was started and is not finished, so that the worker's end can reach them all.
+    registry: Mutex<Slab<Hold>>,
     pub(crate) counts: metrics::Shared,
     pub(crate) own: Padded<metrics::Own>,
 }
 
 impl Shared {
-    pub(crate) fn new(index: usize, driver: DriverKind, wait: Wait, waker: Waker) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        driver: DriverKind,
+        wait: Wait,
+        waker: Waker,
+        admission: Arc<Admission<Job>>,
+    ) -> Self {
         Self {
             index,
             driver,
@@ -81,7 +97,11 @@ impl Shared {
             inbox: Padded(Inbox::new()),
             doorbell: Doorbell::new(waker),
             command: AtomicU8::new(Command::Run as u8),
+            deadline: Mutex::new(None),
+            cut_off: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            admission,
+            registry: Mutex::default(),
             counts: metrics::Shared::default(),
             own: Padded(metrics::Own::default()),
         }
@@ -89,9 +109,40 @@ impl Shared {
 
     pub(crate) fn order(&self, command: Command) {
         self.command.fetch_max(command as u8, Ordering::Relaxed);
+        self.nudge();
+    }
+
+    /// Cuts a drain off at `deadline`, or earlier if that was ordered before.
+    pub(crate) fn order_cut_off(&self, deadline: Instant) {
+        let mut at = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        *at = Some(at.map_or(deadline, |earlier| earlier.min(deadline)));
+        drop(at);
+        self.nudge();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what has not begun is to be cancelled instead.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
+    }
+
+    /// Has the worker look at its orders and its counts again.
+    pub(crate) fn nudge(&self) {
         if self.inbox.0.nudge() {
             self.doorbell.ring();
         }
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Slab<Hold>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back the place of a task that was admitted and has ended.
+    pub(crate) fn release(&self) {
+        pass_on(self.admission.release());
     }
 
     fn command(&self) -> Command {
@@ -129,7 +180,7 @@ impl Shared {
         metrics::WorkerMetrics {
             driver: self.driver,
             in_flight,
-            queued: in_flight.saturating_sub(self.own.0.active.load(Ordering::Relaxed)),
+            queued: in_flight.saturating_sub(self.registry().len()),
             completed: self.own.0.completed.get(),
             cancelled: self.own.0.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
             panicked: self.own.0.panicked.get(),
@@ -162,6 +213,24 @@ pub(crate) fn schedule(job: Job) {
     }
 }
 
+/// Gives a place in a pool to the one whose turn it is.
+pub(crate) fn pass_on(next: Next<Job>) {
+    match next {
+        Next::Nobody => {}
+        Next::Caller(waker) => swallow(|| waker.wake()),
+        Next::Job(job) => admitted(job),
+    }
+}
+
+/// Queues a job that has just been given its place.
+pub(crate) fn admitted(job: Job) {
+    let header = job.header();
+    if header.home().admission.is_bounded() {
+        header.set_admitted();
+    }
+    schedule(job);
+}
+
 #[expect(
     unsafe_code,
     reason = "the inbox holds jobs as pointers to their headers"
@@ -187,9 +256,6 @@ fn send(home: &Shared, job: Job) {
 pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: RunQueue,
-    /// A waker of every task that was started and is not finished, so that the worker's end can
-    /// reach them all.
-    active: RefCell<Slab<Waker>>,
     /// The task that is being polled.
     current: Cell<Option<usize>>,
     /// Tasks that wait for this pool's shutdown, which therefore does not wait for them.
@@ -217,24 +283,20 @@ impl Local {
         Rc::new(Self {
             shared,
             queue: RunQueue::default(),
-            active: RefCell::default(),
             current: Cell::new(None),
             exempt: RefCell::default(),
         })
     }
 
     /// Enters a task into the worker's registry.
-    pub(crate) fn register(&self, waker: Waker) -> usize {
-        let key = self.active.borrow_mut().insert(waker);
-        self.note_active();
-        key
+    pub(crate) fn register(&self, task: Hold) -> usize {
+        self.shared.registry().insert(task)
     }
 
     pub(crate) fn deregister(&self, key: usize) {
-        let waker = self.active.borrow_mut().try_remove(key);
+        let task = self.shared.registry().try_remove(key);
         self.exempt.borrow_mut().retain(|exempt| *exempt != key);
-        self.note_active();
-        drop(waker);
+        drop(task);
     }
 
     /// Polls with `key` as the current task.
@@ -255,11 +317,6 @@ impl Local {
             exempt.push(key);
         }
         true
-    }
-
-    fn note_active(&self) {
-        let active = self.active.borrow().len();
-        self.shared.own.0.active.store(active, Ordering::Relaxed);
     }
 
     /// Moves what came from other threads to the run queue; how much that was.
@@ -292,21 +349,56 @@ impl Local {
     }
 
     pub(crate) fn active(&self) -> usize {
-        self.active.borrow().len()
+        self.shared.registry().len()
     }
 
     /// Puts every task on the run queue that is not there already.
     pub(crate) fn wake_all(&self) {
-        // Collected first: waking may run a foreign destructor, and that may come back here.
-        let wakers: Vec<Waker> = self
-            .active
-            .borrow()
-            .iter()
-            .map(|(_, waker)| waker.clone())
-            .collect();
-        for waker in wakers {
-            waker.wake();
+        for (_, task) in self.tasks() {
+            task.wake();
         }
+    }
+
+    /// Drops what waits for a place in the pool and would have run here: it was never begun.
+    pub(crate) fn drop_unadmitted(&self, cancelled: bool) {
+        let home = &self.shared;
+        let here = |job: &Job| Arc::ptr_eq(job.header().home(), home);
+        for job in home.admission.take_jobs(here) {
+            if cancelled {
+                job.header().set_cancelled();
+            }
+            drop(job);
+        }
+    }
+
+    /// Cancels everything but the tasks that wait for the shutdown.
+    fn cut_off(&self) {
+        if self.shared.cut_off.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for (key, task) in self.tasks() {
+            if !self.exempt.borrow().contains(&key) {
+                task.cancel();
+            }
+        }
+        self.drop_unadmitted(true);
+    }
+
+    /// A copy of the registry: waking and dropping may run a foreign destructor, and that may come
+    /// back here.
+    fn tasks(&self) -> Vec<(usize, Hold)> {
+        let registry = self.shared.registry();
+        registry
+            .iter()
+            .map(|(key, task)| (key, task.clone()))
+            .collect()
+    }
+
+    /// Jobs that were given to this worker and have not ended, wherever they wait; and how many of
+    /// them wait for the pool's shutdown.
+    fn unfinished(&self) -> (usize, usize) {
+        let in_flight = self.shared.counts.in_flight.load(Ordering::Relaxed);
+        (in_flight, self.exempt.borrow().len())
     }
 }
 
@@ -318,6 +410,8 @@ pub(crate) struct Worker {
     gate: Arc<Gate>,
     look: Look,
     drained: bool,
+    /// What was in flight when it was last seen that the worker is not over.
+    seen_in_flight: usize,
 }
 
 impl Worker {
@@ -332,6 +426,7 @@ impl Worker {
             gate,
             look,
             drained: false,
+            seen_in_flight: 0,
         }
     }
 
@@ -376,13 +471,19 @@ impl Worker {
             Command::Run => false,
             Command::Stop => true,
             Command::Drain => {
+                if let Some(deadline) = self.local.shared.deadline()
+                    && Instant::now() >= deadline
+                {
+                    self.local.cut_off();
+                }
                 let idle = self.local.is_idle();
-                let active = self.local.active();
-                if idle && !self.drained && active == self.local.exempt.borrow().len() {
+                let (in_flight, exempt) = self.local.unfinished();
+                if idle && !self.drained && in_flight == exempt {
                     self.drained = true;
                     self.gate.drained();
                 }
-                idle && active == 0
+                self.seen_in_flight = in_flight;
+                idle && in_flight == 0
             }
         }
     }
@@ -422,10 +523,22 @@ impl Worker {
     /// Sleeps in the driver, until it has something, a timer fires or somebody rings.
     fn park(&mut self, command: Command) {
         let shared = &self.local.shared;
-        if shared.inbox.0.try_sleep() && shared.command() == command {
-            shared.own.0.parks.add(1);
-            self.runtime.poll_with(self.runtime.current_timeout());
+        if !shared.inbox.0.try_sleep() || shared.command() != command {
+            return;
         }
+        let mut timeout = self.runtime.current_timeout();
+        if command == Command::Drain {
+            // A job that another thread dropped meanwhile may have been the last.
+            if self.local.unfinished().0 != self.seen_in_flight {
+                return;
+            }
+            if let Some(deadline) = shared.deadline().filter(|_| !shared.is_cut_off()) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                timeout = Some(timeout.map_or(left, |timer| timer.min(left)));
+            }
+        }
+        shared.own.0.parks.add(1);
+        self.runtime.poll_with(timeout);
         // `collect`, which follows, marks the worker awake.
     }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use async_task::Task;
@@ -14,7 +14,7 @@ use super::task::Cell;
 use crate::{
     channel::{Look, Wait},
     error::JoinError,
-    pool::Job,
+    pool::{Hold, Job},
     unwind::swallow,
 };
 
@@ -39,15 +39,15 @@ use crate::{
 pub struct JoinHandle<T> {
     /// Taken only in `drop`.
     task: Option<Task<(), Cell<T>>>,
-    /// Wakes the work itself, so that it sees that it was cancelled.
-    waker: Waker,
+    /// To have the work see that it was cancelled.
+    hold: Hold,
 }
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(task: Task<(), Cell<T>>, job: &Job) -> Self {
         Self {
             task: Some(task),
-            waker: job.waker(),
+            hold: job.hold(),
         }
     }
 
@@ -56,8 +56,14 @@ impl<T> JoinHandle<T> {
     /// The handle then resolves to [`JoinError::Cancelled`], or to the output if the work had it
     /// already, or to the panic if the future's destructor panics.
     pub fn abort(&self) {
-        self.cell().header.set_cancelled();
-        self.waker.wake_by_ref();
+        abort(&self.hold);
+    }
+
+    /// A handle that can [`abort`](Self::abort) the work and nothing else, for others to keep.
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle {
+            hold: self.hold.clone(),
+        }
     }
 
     /// Cancels the work and waits until its future has been dropped on its worker.
@@ -110,6 +116,45 @@ impl<T> fmt::Debug for JoinHandle<T> {
         f.debug_struct("JoinHandle")
             .field("finished", &self.is_finished())
             .finish_non_exhaustive()
+    }
+}
+
+/// Asks for the cancellation of work; from [`JoinHandle::abort_handle`].
+///
+/// It does not keep the work going, nor wait for it. It keeps some memory of the task until it is
+/// dropped.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use landbridge::error::JoinError;
+///
+/// let pool = landbridge::CompioPool::builder().threads(1).build()?;
+/// let endless = pool.spawn(async || std::future::pending::<()>().await);
+/// let abort = endless.abort_handle();
+/// std::thread::spawn(move || abort.abort());
+/// assert!(matches!(endless.await, Err(JoinError::Cancelled)));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AbortHandle {
+    hold: Hold,
+}
+
+impl AbortHandle {
+    /// As [`JoinHandle::abort`]; does nothing once the work is finished.
+    pub fn abort(&self) {
+        abort(&self.hold);
+    }
+}
+
+fn abort(hold: &Hold) {
+    hold.cancel();
+    // It may not even be queued for its worker, which then would not see it for a long time.
+    let home = hold.header().home();
+    for job in home.admission.take_jobs(|job| job.is_of(hold)) {
+        swallow(|| drop(job));
     }
 }
 

@@ -23,13 +23,16 @@ mod run;
 pub(crate) mod task;
 mod to_tokio;
 
-use std::future::Future;
+use std::{future::Future, panic::Location, sync::Arc};
 
-pub use join::JoinHandle;
+pub use join::{AbortHandle, JoinHandle};
 pub use run::Run;
 pub use to_tokio::{RunOnTokio, TokioHandleExt};
 
-use crate::pool::{CompioPool, schedule};
+use crate::{
+    error::TrySpawnError,
+    pool::{CompioHandle, CompioPool, Offered, Refused, Shared, Target, admitted, is_own},
+};
 
 impl CompioPool {
     /// Runs `work` on a worker and waits for it. Structured: the work ends with the future.
@@ -71,13 +74,18 @@ impl CompioPool {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn run<F, Fut>(&self, work: F) -> Run<F, Fut>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future + 'static,
         Fut::Output: Send + 'static,
     {
-        Run::new(self.shared().clone(), work)
+        Run::new(
+            Target::Pool(self.shared().clone()),
+            work,
+            Location::caller(),
+        )
     }
 
     /// Starts `work` on a worker; it goes on by itself.
@@ -109,21 +117,146 @@ impl CompioPool {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn spawn<F, Fut>(&self, work: F) -> JoinHandle<Fut::Output>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future + 'static,
         Fut::Output: Send + 'static,
     {
-        let pool = self.shared();
-        let (job, task) = task::new(pool.pick(), work);
-        let handle = JoinHandle::new(task, &job);
-        if pool.is_open() {
-            schedule(job);
-        } else {
-            // Never started, so it may be dropped here; that tells the handle.
-            drop(job);
+        spawn(self.shared().pick(), work, Location::caller())
+    }
+
+    /// [`spawn`](Self::spawn) if there is room for it now; the closure back if not.
+    ///
+    /// # Where it runs
+    ///
+    /// See [`CompioPool`].
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](TrySpawnError::Full) if as much is in flight as
+    /// [`max_in_flight`](crate::pool::Builder::max_in_flight) allows,
+    /// [`Closed`](TrySpawnError::Closed) if the pool takes no more work.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use landbridge::error::TrySpawnError;
+    ///
+    /// let pool = landbridge::CompioPool::builder().threads(1).max_in_flight(1).build()?;
+    /// let work = async || std::future::pending::<()>().await;
+    /// let endless = pool.try_spawn(work)?;
+    /// let Err(TrySpawnError::Full(work)) = pool.try_spawn(work) else {
+    ///     unreachable!()
+    /// };
+    /// assert!(endless.cancel().await.is_err());
+    /// assert!(pool.try_spawn(work).is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn try_spawn<F, Fut>(&self, work: F) -> Result<JoinHandle<Fut::Output>, TrySpawnError<F>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        try_spawn(self.shared().pick(), work, Location::caller())
+    }
+}
+
+impl CompioHandle {
+    /// As [`CompioPool::run`], on this runtime.
+    #[track_caller]
+    pub fn run<F, Fut>(&self, work: F) -> Run<F, Fut>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        Run::new(self.target(), work, Location::caller())
+    }
+
+    /// As [`CompioPool::spawn`], on this runtime.
+    #[track_caller]
+    pub fn spawn<F, Fut>(&self, work: F) -> JoinHandle<Fut::Output>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        spawn(self.shared(), work, Location::caller())
+    }
+
+    /// As [`CompioPool::try_spawn`], on this runtime.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`Closed`](TrySpawnError::Closed) also if this worker has ended before its pool did.
+    #[track_caller]
+    pub fn try_spawn<F, Fut>(&self, work: F) -> Result<JoinHandle<Fut::Output>, TrySpawnError<F>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        try_spawn(self.shared(), work, Location::caller())
+    }
+}
+
+fn spawn<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> JoinHandle<Fut::Output>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+{
+    let (job, task) = task::new(home, work, origin);
+    let handle = JoinHandle::new(task, &job);
+    let admission = &home.admission;
+    let offered = if !is_own(admission) {
+        admission.offer(job)
+    } else if admission.force() {
+        Offered::Admitted(job)
+    } else {
+        Offered::Closed(job)
+    };
+    match offered {
+        Offered::Admitted(job) => admitted(job),
+        Offered::Waits => {}
+        // Never started, so it may be dropped here; that tells the handle.
+        Offered::Closed(job) => drop(job),
+    }
+    handle
+}
+
+fn try_spawn<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> Result<JoinHandle<Fut::Output>, TrySpawnError<F>>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+{
+    if home.is_ending() {
+        return Err(TrySpawnError::Closed(work));
+    }
+    match home.admission.try_admit() {
+        Ok(()) => {
+            let (job, task) = task::new(home, work, origin);
+            let handle = JoinHandle::new(task, &job);
+            admitted(job);
+            Ok(handle)
         }
-        handle
+        Err(Refused::Full) => Err(TrySpawnError::Full(work)),
+        Err(Refused::Closed) => Err(TrySpawnError::Closed(work)),
     }
 }

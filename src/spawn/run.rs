@@ -5,19 +5,19 @@ use std::{
     future::Future,
     marker::PhantomData,
     mem,
+    panic::Location,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use super::{join::Scoped, task};
 use crate::{
     error::JoinError,
-    pool::{PoolShared, schedule},
+    pool::{Place, Target, admitted},
     unwind::catch,
 };
 
-/// The future of [`CompioPool::run`](crate::CompioPool::run).
+/// The future of [`CompioPool::run`](crate::CompioPool::run) and [`CompioHandle::run`](crate::CompioHandle::run).
 ///
 /// Lazy: nothing is submitted before the first poll. It is `Send + 'static` whatever the work's
 /// future is, and does not keep the pool alive.
@@ -29,15 +29,24 @@ pub struct Run<F, Fut: Future> {
 }
 
 enum State<F, T> {
-    Idle { pool: Arc<PoolShared>, work: F },
+    /// Before it is submitted, waiting for its place in the pool perhaps.
+    Idle {
+        place: Place,
+        work: F,
+        origin: &'static Location<'static>,
+    },
     Waiting(Scoped<T>),
     Done,
 }
 
 impl<F, Fut: Future> Run<F, Fut> {
-    pub(super) fn new(pool: Arc<PoolShared>, work: F) -> Self {
+    pub(super) fn new(target: Target, work: F, origin: &'static Location<'static>) -> Self {
         Self {
-            state: State::Idle { pool, work },
+            state: State::Idle {
+                place: Place::new(target),
+                work,
+                origin,
+            },
             future: PhantomData,
         }
     }
@@ -56,20 +65,26 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let State::Idle { .. } = this.state {
-            let State::Idle { pool, work } = mem::replace(&mut this.state, State::Done) else {
+        if let State::Idle { place, .. } = &mut this.state {
+            let has_place = ready!(place.poll(cx));
+            let State::Idle {
+                place,
+                work,
+                origin,
+            } = mem::replace(&mut this.state, State::Done)
+            else {
                 unreachable!("just seen");
             };
-            if !pool.is_open() {
+            if !has_place {
                 let refused = match catch(|| drop(work)) {
                     Ok(()) => JoinError::RuntimeGone,
                     Err(payload) => JoinError::panicked(payload),
                 };
                 return Poll::Ready(Err(refused));
             }
-            let (job, task) = task::new(pool.pick(), work);
+            let (job, task) = task::new(place.target().pick(), work, origin);
             this.state = State::Waiting(Scoped::new(task));
-            schedule(job);
+            admitted(job);
         }
         let State::Waiting(waiting) = &this.state else {
             panic!("polled after it was ready");

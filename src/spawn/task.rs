@@ -12,6 +12,7 @@
 
 use std::{
     future::Future,
+    panic::Location,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -23,7 +24,7 @@ use pin_project_lite::pin_project;
 use super::handover::Handover;
 use crate::{
     error::JoinError,
-    pool::{Header, Job, Metadata, Shared, schedule, with_local},
+    pool::{Header, Hold, Job, Metadata, Shared, schedule, with_local},
     unwind::{catch, discard, swallow},
 };
 
@@ -41,6 +42,9 @@ unsafe impl<T: Send + 'static> Metadata for Cell<T> {
     }
 
     fn abandon(&self) {
+        if self.header.is_admitted() {
+            self.header.home().release();
+        }
         self.finish(Err(JoinError::RuntimeGone));
     }
 }
@@ -57,7 +61,11 @@ impl<T> Cell<T> {
 }
 
 /// Makes a task of a closure that may be called on another thread: on `home`, at its first poll.
-pub(crate) fn new<F, Fut>(home: &Arc<Shared>, work: F) -> (Job, Task<(), Cell<Fut::Output>>)
+pub(crate) fn new<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> (Job, Task<(), Cell<Fut::Output>>)
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future + 'static,
@@ -69,11 +77,15 @@ where
     // drops started tasks on their worker only: `schedule` queues them for it and leaks them when it
     // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox.
     // `schedule` is `Send + Sync`, and everything is `'static`.
-    unsafe { spawn(home, work) }
+    unsafe { spawn(home, work, origin) }
 }
 
 /// Makes a task of a closure that stays on this thread, which is `home`.
-pub(crate) fn new_local<F, Fut>(home: &Arc<Shared>, work: F) -> (Job, Task<(), Cell<Fut::Output>>)
+pub(crate) fn new_local<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> (Job, Task<(), Cell<Fut::Output>>)
 where
     F: FnOnce() -> Fut + 'static,
     Fut: Future + 'static,
@@ -83,7 +95,7 @@ where
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
-    let (job, task) = unsafe { spawn(home, work) };
+    let (job, task) = unsafe { spawn(home, work, origin) };
     job.header().set_started();
     (job, task)
 }
@@ -92,14 +104,18 @@ where
 ///
 /// The closure, and the future that it returns unless the task has never been polled, are used and
 /// dropped on `home`'s thread only.
-unsafe fn spawn<F, Fut>(home: &Arc<Shared>, work: F) -> (Job, Task<(), Cell<Fut::Output>>)
+unsafe fn spawn<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> (Job, Task<(), Cell<Fut::Output>>)
 where
     F: FnOnce() -> Fut + 'static,
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
 {
     let cell = Cell {
-        header: Header::new::<Cell<Fut::Output>>(Arc::clone(home)),
+        header: Header::new::<Cell<Fut::Output>>(Arc::clone(home), origin),
         result: Handover::new(),
     };
     let builder = Builder::new().metadata(cell);
@@ -195,9 +211,16 @@ where
     /// Called at the first poll.
     fn start(self: Pin<&mut Self>, cx: &mut Context<'_>) -> usize {
         let this = self.project();
-        this.cell.header.set_started();
-        let key = with_local(|local| local.register(cx.waker().clone()))
-            .expect("tasks are polled by their worker");
+        let header = &this.cell.header;
+        header.set_started();
+        if header.home().is_cut_off() {
+            header.set_cancelled();
+        }
+        // SAFETY: a body is polled by its own task's runnable only, with that task's waker, and its
+        // cell is that task's metadata (`spawn`).
+        let hold = unsafe { Hold::new(header, cx.waker().clone()) };
+        let key =
+            with_local(|local| local.register(hold)).expect("tasks are polled by their worker");
         *this.key = Some(key);
         key
     }
@@ -240,7 +263,17 @@ where
             // Whoever drops a job that was never begun.
             None => _ = home.counts.never_begun.fetch_add(1, Ordering::Relaxed),
         }
+        if home.is_cut_off() && matches!(result, Err(JoinError::Cancelled)) {
+            home.counts.cut_off.fetch_add(1, Ordering::Relaxed);
+        }
         home.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !home.is_here() {
+            // It may be draining, and this the last that it waits for.
+            home.nudge();
+        }
+        if this.cell.header.is_admitted() {
+            home.release();
+        }
         this.cell.finish(result);
     }
 }
