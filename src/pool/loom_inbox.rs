@@ -208,6 +208,36 @@ fn a_command_and_a_job_do_not_hide_each_other() {
     });
 }
 
+/// A worker that drains waits for what others still hold of its jobs; the last of them may be dropped
+/// by another thread, which never touches the inbox otherwise.
+#[test]
+fn a_job_that_ends_elsewhere_does_not_strand_a_drain() {
+    model(|| {
+        let setup = Setup::new();
+        let in_flight = Arc::new(AtomicUsize::new(1));
+        let dropper = {
+            let (setup, in_flight) = (setup.clone(), in_flight.clone());
+            thread::spawn(move || {
+                in_flight.fetch_sub(1, Ordering::Relaxed);
+                if setup.inbox.nudge() {
+                    setup.ring();
+                }
+            })
+        };
+        loop {
+            setup.collect(&mut Vec::new());
+            let seen = in_flight.load(Ordering::Relaxed);
+            if seen == 0 {
+                break;
+            }
+            if setup.inbox.try_sleep() && in_flight.load(Ordering::Relaxed) == seen {
+                setup.bell.wait();
+            }
+        }
+        dropper.join().unwrap();
+    });
+}
+
 /// A job that races the worker's end is run, or found by the end, or handed back: once.
 #[test]
 fn a_job_that_races_the_close_is_somewhere_once() {

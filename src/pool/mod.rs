@@ -31,6 +31,8 @@ mod handle;
 mod inbox;
 mod job;
 #[cfg(all(test, landbridge_loom))]
+mod loom_admission;
+#[cfg(all(test, landbridge_loom))]
 mod loom_inbox;
 mod metrics;
 mod quiet;

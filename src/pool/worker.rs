@@ -371,11 +371,13 @@ impl Local {
         }
     }
 
-    /// Cancels everything but the tasks that wait for the shutdown.
-    fn cut_off(&self) {
-        if self.shared.cut_off.swap(true, Ordering::Relaxed) {
+    /// When the time of a drain is up, cancels everything but the tasks that wait for the shutdown.
+    fn cut_off_in_time(&self) {
+        let due = |deadline| Instant::now() >= deadline;
+        if self.shared.is_cut_off() || !self.shared.deadline().is_some_and(due) {
             return;
         }
+        self.shared.cut_off.store(true, Ordering::Relaxed);
         for (key, task) in self.tasks() {
             if !self.exempt.borrow().contains(&key) {
                 task.cancel();
@@ -454,9 +456,11 @@ impl Worker {
 
     fn run_batch(&self) -> usize {
         for ran in 0..EVENT_INTERVAL {
-            // A pool that is gone starts nothing more.
-            if self.local.shared.command() == Command::Stop {
-                return ran;
+            match self.local.shared.command() {
+                Command::Run => {}
+                Command::Drain => self.local.cut_off_in_time(),
+                // A pool that is gone starts nothing more.
+                Command::Stop => return ran,
             }
             match self.local.queue.pop() {
                 Some(job) => job.run(),
@@ -471,11 +475,7 @@ impl Worker {
             Command::Run => false,
             Command::Stop => true,
             Command::Drain => {
-                if let Some(deadline) = self.local.shared.deadline()
-                    && Instant::now() >= deadline
-                {
-                    self.local.cut_off();
-                }
+                self.local.cut_off_in_time();
                 let idle = self.local.is_idle();
                 let (in_flight, exempt) = self.local.unfinished();
                 if idle && !self.drained && in_flight == exempt {
