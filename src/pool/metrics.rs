@@ -28,6 +28,9 @@ pub struct PoolMetrics {
 pub struct WorkerMetrics {
     /// What the worker drives its I/O with.
     pub driver: DriverKind,
+    /// Whether the worker takes work. It does not once its pool has ended, nor if its driver failed: the
+    /// pool then goes on with the others.
+    pub alive: bool,
     /// Jobs that were given to the worker and are not finished: queued, running or waiting.
     pub in_flight: usize,
     /// Jobs that were given to the worker and that it has not begun.

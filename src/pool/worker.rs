@@ -179,6 +179,7 @@ impl Shared {
         let wakeups_sent = self.doorbell.rings();
         metrics::WorkerMetrics {
             driver: self.driver,
+            alive: !self.is_ending(),
             in_flight,
             queued: in_flight.saturating_sub(self.registry().len()),
             completed: self.own.0.completed.get(),
