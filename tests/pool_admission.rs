@@ -238,6 +238,74 @@ fn shutdown_finishes_what_waits_for_a_place() {
     });
 }
 
+/// A worker with nothing to do but to wait for a job that waits for its place must see that the job is
+/// gone, or the shutdown never ends.
+#[test]
+fn aborting_what_waits_for_a_place_lets_a_drain_finish() {
+    for_each_driver(|builder| {
+        let pool = builder().threads(2).max_in_flight(1).build().unwrap();
+        let (leave, wait) = oneshot::channel::<()>();
+        drop(pool.worker(0).unwrap().spawn(async move || _ = wait.await));
+        let waits = pool.worker(1).unwrap().spawn(async || ());
+        let parks = || pool.metrics().workers[1].parks;
+        let before = parks();
+        let mut shutdown = pin!(pool.shutdown());
+        assert!(poll_once(&mut shutdown, Waker::noop()).is_pending());
+        eventually("the other worker sleeps in its drain", || parks() > before);
+        assert!(matches!(
+            block_on(waits.cancel()),
+            Err(JoinError::Cancelled)
+        ));
+        drop(leave);
+        block_on(shutdown);
+    });
+}
+
+/// However many wait for a worker that is gone, each is refused; not one inside the other, which would
+/// end with the stack.
+#[test]
+fn fifty_thousand_may_wait_for_a_worker_that_dies() {
+    struct BadWaker;
+
+    impl std::task::Wake for BadWaker {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("in wake"));
+        }
+    }
+
+    for_each_driver(|builder| {
+        let pool = builder().threads(2).max_in_flight(1).build().unwrap();
+        // From a job of the pool, so that it needs no place.
+        let kill = pool.clone();
+        let (leave, wait) = oneshot::channel::<()>();
+        let occupant = pool.worker(0).unwrap().spawn(async move || {
+            let killed = kill.worker(1).unwrap().spawn(async || {
+                let mut sleep = Box::pin(compio::time::sleep(std::time::Duration::from_millis(1)));
+                let waker = Waker::from(Arc::new(BadWaker));
+                _ = sleep
+                    .as_mut()
+                    .poll(&mut std::task::Context::from_waker(&waker));
+                pending::<()>().await;
+            });
+            _ = wait.await;
+            matches!(killed.await, Err(JoinError::RuntimeGone))
+        });
+        let to_the_dead = || {
+            let worker = pool.worker(1).unwrap();
+            (0..50_000).map(move |_| worker.spawn(async || pending::<()>().await))
+        };
+        let before = to_the_dead().collect::<Vec<_>>();
+        eventually("the worker is gone", || !pool.metrics().workers[1].alive);
+        let after = to_the_dead().collect::<Vec<_>>();
+        drop(leave);
+        assert!(block_on(occupant).unwrap());
+        for handle in before.into_iter().chain(after) {
+            assert!(matches!(block_on(handle), Err(JoinError::RuntimeGone)));
+        }
+        eventually("the place is free", || !is_full(&pool));
+    });
+}
+
 /// Whoever waits for a pool that is gone would wait for ever.
 #[test]
 fn dropping_the_pool_ends_what_waits_for_a_place() {

@@ -157,6 +157,8 @@ fn a_close_strands_nobody() {
         for waker in setup.admission.close() {
             waker.wake();
         }
+        let late = setup.admission.offer(8);
+        assert!(matches!(late, Offered::Closed(8)), "taken after the close");
         assert_eq!(caller.join().unwrap(), Err(Refused::Closed));
         let waits = offers.join().unwrap();
         setup.leave();

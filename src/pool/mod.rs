@@ -59,7 +59,7 @@ use crate::unwind::swallow;
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
-pub(crate) use worker::{Local, Shared, admitted, pass_on, schedule, with_local};
+pub(crate) use worker::{Local, Shared, admitted, pass_on, release, schedule, with_local};
 
 /// Threads that run Compio, callable from anywhere.
 ///

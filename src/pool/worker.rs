@@ -140,11 +140,6 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives back the place of a task that was admitted and has ended.
-    pub(crate) fn release(&self) {
-        pass_on(self.admission.release());
-    }
-
     fn command(&self) -> Command {
         match self.command.load(Ordering::Relaxed) {
             0 => Command::Run,
@@ -212,6 +207,38 @@ pub(crate) fn schedule(job: Job) {
         let home = Arc::clone(job.header().home());
         send(&home, job);
     }
+}
+
+/// Gives back the place of a task of `home` that was admitted and has ended.
+pub(crate) fn release(home: &Arc<Shared>) {
+    thread_local! {
+        /// What is still to be released, while a release is under way on this thread.
+        static OWED: RefCell<Option<Vec<Arc<Shared>>>> = const { RefCell::new(None) };
+    }
+    // The next job may end at once, refused by a worker that is gone, and release in its turn: not
+    // one inside the other, as there may be any number of them.
+    let nested = OWED.try_with(|owed| match &mut *owed.borrow_mut() {
+        Some(owed) => {
+            owed.push(Arc::clone(home));
+            true
+        }
+        none => {
+            *none = Some(Vec::new());
+            false
+        }
+    });
+    if nested == Ok(true) {
+        return;
+    }
+    let mut next = Some(Arc::clone(home));
+    while let Some(home) = next {
+        pass_on(home.admission.release());
+        next = OWED
+            .try_with(|owed| owed.borrow_mut().as_mut().and_then(Vec::pop))
+            .ok()
+            .flatten();
+    }
+    _ = OWED.try_with(|owed| owed.take());
 }
 
 /// Gives a place in a pool to the one whose turn it is.

@@ -24,7 +24,7 @@ use pin_project_lite::pin_project;
 use super::handover::Handover;
 use crate::{
     error::JoinError,
-    pool::{Header, Hold, Job, Metadata, Shared, schedule, with_local},
+    pool::{Header, Hold, Job, Metadata, Shared, release, schedule, with_local},
     unwind::{catch, discard, swallow},
 };
 
@@ -43,7 +43,7 @@ unsafe impl<T: Send + 'static> Metadata for Cell<T> {
 
     fn abandon(&self) {
         if self.header.is_admitted() {
-            self.header.home().release();
+            release(self.header.home());
         }
         self.finish(Err(JoinError::RuntimeGone));
     }
@@ -272,7 +272,7 @@ where
             home.nudge();
         }
         if this.cell.header.is_admitted() {
-            home.release();
+            release(home);
         }
         this.cell.finish(result);
     }
