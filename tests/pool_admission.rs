@@ -261,8 +261,7 @@ fn aborting_what_waits_for_a_place_lets_a_drain_finish() {
     });
 }
 
-/// However many wait for a worker that is gone, each is refused; not one inside the other, which would
-/// end with the stack.
+/// However many wait for a worker that is gone, each is refused, and does not wait for its place first.
 #[test]
 fn fifty_thousand_may_wait_for_a_worker_that_dies() {
     struct BadWaker;
@@ -297,11 +296,15 @@ fn fifty_thousand_may_wait_for_a_worker_that_dies() {
         let before = to_the_dead().collect::<Vec<_>>();
         eventually("the worker is gone", || !pool.metrics().workers[1].alive);
         let after = to_the_dead().collect::<Vec<_>>();
-        drop(leave);
-        assert!(block_on(occupant).unwrap());
+        let run = pool.worker(1).unwrap().run(async || ());
+        assert!(matches!(block_on(run), Err(JoinError::RuntimeGone)));
         for handle in before.into_iter().chain(after) {
             assert!(matches!(block_on(handle), Err(JoinError::RuntimeGone)));
         }
+        // All that while the one place is taken.
+        assert!(is_full(&pool));
+        drop(leave);
+        assert!(block_on(occupant).unwrap());
         eventually("the place is free", || !is_full(&pool));
     });
 }

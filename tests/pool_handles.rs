@@ -229,6 +229,22 @@ fn shutdown_timeout_cuts_off_what_has_not_begun() {
     });
 }
 
+/// One worker that is blocked does not keep the others from what the time asks for.
+#[test]
+fn shutdown_timeout_cuts_off_what_waits_behind_a_blocked_worker() {
+    for_each_driver(|builder| {
+        let pool = builder().threads(2).max_in_flight(1).build().unwrap();
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        drop(pool.worker(0).unwrap().spawn(async move || _ = wait.recv()));
+        let waits = pool.worker(1).unwrap().spawn(async || ());
+        let mut shutdown = pool.shutdown_timeout(Duration::ZERO);
+        assert!(support::poll_once(&mut shutdown, std::task::Waker::noop()).is_pending());
+        assert!(matches!(block_on(waits), Err(JoinError::Cancelled)));
+        drop(release);
+        assert_eq!(block_on(shutdown), 1);
+    });
+}
+
 /// The job that ends the pool goes on; the others do not.
 #[test]
 fn shutdown_timeout_from_a_job_spares_that_job() {

@@ -362,6 +362,11 @@ impl Target {
         }
     }
 
+    /// Whether the one worker that is meant is gone.
+    fn is_ending(&self) -> bool {
+        matches!(self, Self::Worker(worker) if worker.is_ending())
+    }
+
     pub(crate) fn pick(&self) -> &Arc<Shared> {
         match self {
             Self::Pool(pool) => pool.pick(),
@@ -398,6 +403,9 @@ impl Place {
     /// [`admitted`].
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let admission = self.target.admission();
+        if self.target.is_ending() {
+            return Poll::Ready(false);
+        }
         if !admission.is_bounded() {
             return Poll::Ready(admission.is_open());
         }

@@ -88,6 +88,11 @@ impl<T> JoinHandle<T> {
         self.cell().result.is_done()
     }
 
+    /// Drops work that waits for its place in the pool.
+    pub(super) fn leave_the_queue(&self) {
+        leave_the_queue(&self.hold);
+    }
+
     fn cell(&self) -> &Cell<T> {
         self.task.as_ref().expect("taken in drop only").metadata()
     }
@@ -152,6 +157,10 @@ impl AbortHandle {
 fn abort(hold: &Hold) {
     hold.cancel();
     // It may not even be queued for its worker, which then would not see it for a long time.
+    leave_the_queue(hold);
+}
+
+fn leave_the_queue(hold: &Hold) {
     let home = hold.header().home();
     for job in home.admission.take_jobs(|job| job.is_of(hold)) {
         swallow(|| drop(job));

@@ -220,7 +220,9 @@ where
     let (job, task) = task::new(home, work, origin);
     let handle = JoinHandle::new(task, &job);
     let admission = &home.admission;
-    let offered = if !is_own(admission) {
+    let offered = if home.is_ending() {
+        Offered::Closed(job)
+    } else if !is_own(admission) {
         admission.offer(job)
     } else if admission.force() {
         Offered::Admitted(job)
@@ -229,6 +231,8 @@ where
     };
     match offered {
         Offered::Admitted(job) => admitted(job),
+        // Its worker may have ended meanwhile, and not have seen it.
+        Offered::Waits if home.is_ending() => handle.leave_the_queue(),
         Offered::Waits => {}
         // Never started, so it may be dropped here; that tells the handle.
         Offered::Closed(job) => drop(job),
