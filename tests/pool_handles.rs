@@ -235,7 +235,12 @@ fn shutdown_timeout_cuts_off_what_waits_behind_a_blocked_worker() {
     for_each_driver(|builder| {
         let pool = builder().threads(2).max_in_flight(1).build().unwrap();
         let (release, wait) = std::sync::mpsc::channel::<()>();
-        drop(pool.worker(0).unwrap().spawn(async move || _ = wait.recv()));
+        let (held, is_held) = std::sync::mpsc::channel();
+        drop(pool.worker(0).unwrap().spawn(async move || {
+            held.send(()).unwrap();
+            _ = wait.recv();
+        }));
+        is_held.recv().unwrap();
         let waits = pool.worker(1).unwrap().spawn(async || ());
         let mut shutdown = pool.shutdown_timeout(Duration::ZERO);
         assert!(support::poll_once(&mut shutdown, std::task::Waker::noop()).is_pending());
