@@ -248,6 +248,8 @@ fn aborting_what_waits_for_a_place_lets_a_drain_finish() {
         drop(pool.worker(0).unwrap().spawn(async move || _ = wait.await));
         let waits = pool.worker(1).unwrap().spawn(async || ());
         let parks = || pool.metrics().workers[1].parks;
+        // It has never had anything to do, and sleeps but once until it is told to drain.
+        eventually("the other worker sleeps", || parks() > 0);
         let before = parks();
         let mut shutdown = pin!(pool.shutdown());
         assert!(poll_once(&mut shutdown, Waker::noop()).is_pending());
