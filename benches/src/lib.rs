@@ -6,8 +6,10 @@
 
 use std::{fmt::Write as _, io::Write, process::Command};
 
+pub mod allocations;
 pub mod channel;
 pub mod io;
+pub mod server;
 pub mod spawn;
 pub mod threads;
 
