@@ -7,6 +7,7 @@
 use std::{fmt::Write as _, io::Write, process::Command};
 
 pub mod allocations;
+pub mod by_hand;
 pub mod channel;
 pub mod io;
 pub mod server;
