@@ -181,11 +181,11 @@ pub const ROWS: &[Row] = &[
             config.both(
                 |config| {
                     let pool = pool(Wait::Adaptive, Cpus::Any);
-                    server::p99(config.operations(300), move || run(&pool))
+                    server::p99(config.operations(1_000), move || run(&pool))
                 },
                 |config| {
                     let peer = dispatcher(Cpus::Any);
-                    server::p99(config.operations(300), move || dispatch(&peer))
+                    server::p99(config.operations(1_000), move || dispatch(&peer))
                 },
             )
         },
