@@ -9,50 +9,14 @@
 //! thread that looks before it sleeps pays for a short round trip with CPU time; the `Park` line shows
 //! what is left without it.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use landbridge::Wait;
-use landbridge_benches::spawn as side;
 use landbridge_benches::spawn::{
     BURST, Cpus, bursts, dispatch, dispatcher, pool, round_trips, tokio_side,
 };
-use tokio::sync::oneshot;
-
-type Local = Pin<Box<dyn Future<Output = ()>>>;
-type Job = Box<dyn FnOnce() -> Local + Send>;
-
-/// What one writes by hand: a Compio thread that takes closures from a channel.
-#[derive(Clone)]
-struct ByHand {
-    jobs: flume::Sender<Job>,
-}
-
-impl ByHand {
-    fn start() -> Self {
-        let (jobs, inbox) = flume::unbounded::<Job>();
-        std::thread::spawn(move || {
-            let runtime = compio::runtime::Runtime::new().expect("a Compio runtime starts");
-            runtime.block_on(async {
-                while let Ok(job) = inbox.recv_async().await {
-                    compio::runtime::spawn(job()).detach();
-                }
-            });
-        });
-        Self { jobs }
-    }
-
-    fn send(&self) -> impl Future<Output = u64> + Send + use<> {
-        let (answer, receiver) = oneshot::channel();
-        let job: Job = Box::new(move || {
-            Box::pin(async move {
-                let _ = answer.send(1);
-            })
-        });
-        assert!(self.jobs.send(job).is_ok());
-        async move { receiver.await.expect("an answer") }
-    }
-}
+use landbridge_benches::{by_hand::Loop, spawn as side};
 
 /// Times `one` on a task of `runtime`, since a task is where a program crosses from.
 fn on_tokio<F>(
@@ -90,7 +54,7 @@ fn spawn(criterion: &mut Criterion) {
     let runtime = tokio_side(Cpus::Any);
     let handle = runtime.handle().clone();
     let peer = dispatcher(Cpus::Any);
-    let by_hand = ByHand::start();
+    let by_hand = Loop::start(Cpus::Any);
 
     let mut group = criterion.benchmark_group("spawn/round_trip");
     group.bench_function("raw tokio spawn", |bencher| {

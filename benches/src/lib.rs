@@ -6,8 +6,11 @@
 
 use std::{fmt::Write as _, io::Write, process::Command};
 
+pub mod allocations;
+pub mod by_hand;
 pub mod channel;
 pub mod io;
+pub mod server;
 pub mod spawn;
 pub mod threads;
 

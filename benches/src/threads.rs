@@ -5,8 +5,19 @@ use std::time::Duration;
 /// CPU time, user and kernel, that the calling thread has used. Zero where it cannot be had.
 #[cfg(target_os = "linux")]
 pub fn cpu_time() -> Duration {
-    use rustix::time::{ClockId, clock_gettime};
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    read(rustix::time::ClockId::ThreadCPUTime)
+}
+
+/// CPU time, user and kernel, that all threads of the process have used, those that have ended
+/// included. Zero where it cannot be had.
+#[cfg(target_os = "linux")]
+pub fn process_cpu_time() -> Duration {
+    read(rustix::time::ClockId::ProcessCPUTime)
+}
+
+#[cfg(target_os = "linux")]
+fn read(clock: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
     Duration::new(
         time.tv_sec.try_into().expect("not negative"),
         time.tv_nsec.try_into().expect("less than a second"),
@@ -16,6 +27,12 @@ pub fn cpu_time() -> Duration {
 /// CPU time, user and kernel, that the calling thread has used. Zero where it cannot be had.
 #[cfg(not(target_os = "linux"))]
 pub fn cpu_time() -> Duration {
+    Duration::ZERO
+}
+
+/// CPU time, user and kernel, that all threads of the process have used. Zero where it cannot be had.
+#[cfg(not(target_os = "linux"))]
+pub fn process_cpu_time() -> Duration {
     Duration::ZERO
 }
 

@@ -5,7 +5,10 @@ use std::{
     process::ExitCode,
 };
 
-use landbridge_benches::{Group, Table, groups, machine};
+use landbridge_benches::{Group, Table, allocations::Counting, groups, machine};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const USAGE: &str = "\
 usage: overhead [--json] [--only spawn|io|channel|fs|context] [--quick]
