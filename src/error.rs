@@ -12,7 +12,7 @@ mod crossing {
         sync::{Mutex, PoisonError},
     };
 
-    use crate::pool::Driver;
+    use crate::pool::{Driver, Placement};
 
     /// Why a piece of work on the other runtime has no result.
     ///
@@ -134,6 +134,34 @@ mod crossing {
         /// The thread name has a NUL byte, which the operating system takes for its end.
         #[error("the thread name {0:?} has a NUL byte")]
         ThreadName(String),
+        /// `Placement::Cores` without a core.
+        #[error("a placement on chosen cores needs at least one core")]
+        NoCores,
+        /// `Placement::Cores` names a CPU that does not exist, or that this process may not use.
+        #[error("core {core} does not exist, or this process may not use it")]
+        CoreUnavailable {
+            /// The first such core of the list.
+            core: usize,
+        },
+        /// This platform does not let a thread be bound to a CPU.
+        #[error("this platform does not have the placement {0:?}")]
+        PlacementUnsupported(Placement),
+        /// The operating system does not say which CPUs this process may use.
+        #[error("cannot find out which cores this process may use")]
+        Affinity {
+            /// What the operating system said.
+            source: io::Error,
+        },
+        /// The operating system refused a worker its CPU.
+        #[error("cannot bind worker thread {worker} to core {core}")]
+        Pin {
+            /// The index of the worker.
+            worker: usize,
+            /// The core that it was to stay on.
+            core: usize,
+            /// What the operating system said.
+            source: io::Error,
+        },
         /// The operating system refused a thread.
         #[error("cannot start worker thread {worker}")]
         Thread {
@@ -157,10 +185,15 @@ mod crossing {
     impl From<BuildError> for io::Error {
         fn from(error: BuildError) -> Self {
             let kind = match &error {
-                BuildError::NoThreads | BuildError::ThreadName(_) => io::ErrorKind::InvalidInput,
-                BuildError::Thread { source, .. } | BuildError::Driver { source, .. } => {
-                    source.kind()
-                }
+                BuildError::NoThreads
+                | BuildError::ThreadName(_)
+                | BuildError::NoCores
+                | BuildError::CoreUnavailable { .. } => io::ErrorKind::InvalidInput,
+                BuildError::PlacementUnsupported(_) => io::ErrorKind::Unsupported,
+                BuildError::Affinity { source }
+                | BuildError::Pin { source, .. }
+                | BuildError::Thread { source, .. }
+                | BuildError::Driver { source, .. } => source.kind(),
             };
             Self::new(kind, error)
         }

@@ -14,7 +14,7 @@ use landbridge::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
-    pool::{Builder, DriverKind, PoolMetrics, Shutdown, WorkerMetrics},
+    pool::{Builder, DriverKind, Placement, PoolMetrics, Shutdown, WorkerMetrics},
     spawn::{Run, RunOnTokio},
 };
 
@@ -61,6 +61,7 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         WorkerMetrics: [Send, Sync, Unpin, Copy, Debug];
         Driver: [Send, Sync, Unpin, Copy, Debug];
         DriverKind: [Send, Sync, Unpin, Copy, Debug];
+        Placement: [Send, Sync, Unpin, Clone, Debug];
         Wait: [Send, Sync, Unpin, Copy, Debug];
         JoinError: [Send, Sync, Unpin, Debug, !Clone];
         BuildError: [Send, Sync, Unpin, Debug, !Clone];

@@ -15,6 +15,7 @@ use compio::{
 use super::{
     CompioPool, PoolShared,
     gate::Gate,
+    placement::{Placement, pin},
     shutdown,
     worker::{Command, Shared, Worker},
 };
@@ -74,6 +75,7 @@ pub enum DriverKind {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder {
     threads: usize,
+    placement: Placement,
     thread_name: String,
     driver: Driver,
     tune: Option<Tune>,
@@ -84,6 +86,7 @@ impl Builder {
     pub(super) fn new() -> Self {
         Self {
             threads: default_threads(),
+            placement: Placement::default(),
             thread_name: "landbridge".to_owned(),
             driver: Driver::default(),
             tune: None,
@@ -95,9 +98,18 @@ impl Builder {
     ///
     /// By default one for each four CPUs that the process may use, at least one and at most four: a
     /// pool usually stands beside a Tokio runtime with one thread for each CPU, and a worker that
-    /// waits for the kernel needs little of one (the measurement is in `docs/design.md`).
+    /// waits for the kernel needs little of one (the measurement is in `docs/design.md`). Counted are
+    /// the CPUs in the affinity mask of the thread that asks for the builder, on Linux no more of them
+    /// than a container's CPU limit (its cgroup quota) amounts to: see
+    /// [`available_parallelism`](std::thread::available_parallelism).
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Which CPUs the workers run on; wherever the operating system puts them by default.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
         self
     }
 
@@ -148,6 +160,7 @@ impl Builder {
         if self.thread_name.contains('\0') {
             return Err(BuildError::ThreadName(self.thread_name));
         }
+        let plan = self.placement.plan()?;
         let gate = Arc::new(Gate::new(self.threads));
         let blocking = self.blocking_threads();
         let mut started = Started::default();
@@ -157,6 +170,7 @@ impl Builder {
             let (answer, ready) = mpsc::sync_channel(1);
             let setup = Setup {
                 index,
+                core: plan.core(index),
                 driver: self.driver,
                 tune: self.tune.clone(),
                 idle: self.idle,
@@ -181,13 +195,9 @@ impl Builder {
                 }
             }
         }
-        if let Some((worker, source)) = started.await_all(starting) {
+        if let Some(refusal) = started.await_all(starting) {
             started.end();
-            return Err(BuildError::Driver {
-                worker,
-                driver: self.driver,
-                source,
-            });
+            return Err(refusal);
         }
         Ok(CompioPool::new(PoolShared::new(started.keep(), gate)))
     }
@@ -206,6 +216,7 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("threads", &self.threads)
+            .field("placement", &self.placement)
             .field("thread_name", &self.thread_name)
             .field("driver", &self.driver)
             .field("idle", &self.idle)
@@ -220,7 +231,7 @@ fn default_threads() -> usize {
         .min(4)
 }
 
-type Answer = io::Result<Arc<Shared>>;
+type Answer = Result<Arc<Shared>, BuildError>;
 
 /// The workers of a pool that is being built; ends them again unless they are kept.
 #[derive(Default)]
@@ -231,17 +242,20 @@ struct Started {
 
 impl Started {
     /// Takes every worker's answer; the first refusal is returned.
-    fn await_all(&mut self, starting: Vec<mpsc::Receiver<Answer>>) -> Option<(usize, io::Error)> {
+    fn await_all(&mut self, starting: Vec<mpsc::Receiver<Answer>>) -> Option<BuildError> {
         let mut refusal = None;
-        for (index, ready) in starting.into_iter().enumerate() {
+        for (worker, ready) in starting.into_iter().enumerate() {
             match ready.recv() {
                 Ok(Ok(shared)) => self.workers.push(shared),
-                Ok(Err(source)) => {
-                    refusal.get_or_insert((index, source));
+                Ok(Err(error)) => {
+                    refusal.get_or_insert(error);
                 }
                 // The thread panicked: the user's `proactor` did. The panic goes on in `drop`.
                 Err(mpsc::RecvError) => {
-                    refusal.get_or_insert((index, io::Error::other("the set-up panicked")));
+                    refusal.get_or_insert(BuildError::Thread {
+                        worker,
+                        source: io::Error::other("the set-up panicked"),
+                    });
                 }
             }
         }
@@ -280,6 +294,7 @@ impl Drop for Started {
 /// What a new thread needs to become a worker.
 struct Setup {
     index: usize,
+    core: Option<usize>,
     driver: Driver,
     tune: Option<Tune>,
     idle: Wait,
@@ -289,8 +304,8 @@ struct Setup {
 
 impl Setup {
     fn run(self, answer: &mpsc::SyncSender<Answer>) {
-        let (kind, runtime) = match self.runtime() {
-            Ok(runtime) => runtime,
+        let (kind, runtime) = match self.prepare() {
+            Ok(prepared) => prepared,
             Err(error) => {
                 _ = answer.send(Err(error));
                 return;
@@ -304,6 +319,22 @@ impl Setup {
         swallow(|| runtime.enter(|| worker.run()));
         drop(runtime);
         shutdown::end(worker);
+    }
+
+    fn prepare(&self) -> Result<(DriverKind, Runtime), BuildError> {
+        // First of all, so that what the driver allocates is close to the worker's CPU.
+        if let Some(core) = self.core {
+            pin(core).map_err(|source| BuildError::Pin {
+                worker: self.index,
+                core,
+                source,
+            })?;
+        }
+        self.runtime().map_err(|source| BuildError::Driver {
+            worker: self.index,
+            driver: self.driver,
+            source,
+        })
     }
 
     fn runtime(&self) -> io::Result<(DriverKind, Runtime)> {

@@ -12,7 +12,7 @@
 //!
 //! | room | concept |
 //! |---|---|
-//! | `builder` | how a pool is set up |
+//! | `builder`, `placement` | how a pool is set up |
 //! | `worker` | the loop of one thread, and what other threads may do to it |
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
@@ -29,6 +29,7 @@ mod job;
 #[cfg(all(test, landbridge_loom))]
 mod loom_inbox;
 mod metrics;
+mod placement;
 mod quiet;
 mod run_queue;
 mod shutdown;
@@ -45,6 +46,7 @@ use std::{
 
 pub use builder::{Builder, Driver, DriverKind};
 pub use metrics::{PoolMetrics, WorkerMetrics};
+pub use placement::Placement;
 pub use shutdown::Shutdown;
 
 use gate::Gate;
