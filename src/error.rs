@@ -170,6 +170,17 @@ mod crossing {
             /// What the operating system said.
             source: io::Error,
         },
+        /// No thread can have a stack of so many bytes.
+        #[error("a stack of {0} bytes is more than there can be")]
+        StackSize(usize),
+        /// The closure given to `on_thread_start` panicked.
+        #[error("the start hook of worker thread {worker} panicked: {panic}")]
+        ThreadStart {
+            /// The index of the worker; of several, the lowest.
+            worker: usize,
+            /// What it panicked with.
+            panic: PanicPayload,
+        },
         /// No driver could be set up: for [`Driver::Auto`] none of them all, else the one asked for.
         #[error("cannot set up the I/O driver of worker {worker} ({driver:?})")]
         Driver {
@@ -188,7 +199,9 @@ mod crossing {
                 BuildError::NoThreads
                 | BuildError::ThreadName(_)
                 | BuildError::NoCores
+                | BuildError::StackSize(_)
                 | BuildError::CoreUnavailable { .. } => io::ErrorKind::InvalidInput,
+                BuildError::ThreadStart { .. } => io::ErrorKind::Other,
                 BuildError::PlacementUnsupported(_) => io::ErrorKind::Unsupported,
                 BuildError::Affinity { source }
                 | BuildError::Pin { source, .. }

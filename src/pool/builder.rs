@@ -11,17 +11,29 @@ use compio::{
     driver::{AsyncifyPool, DriverType, ProactorBuilder, op::OpCodeFlag},
     runtime::Runtime,
 };
+use tokio::runtime::Handle;
 
 use super::{
     CompioPool, PoolShared,
     gate::Gate,
     placement::{Placement, pin},
     shutdown,
-    worker::{Command, Shared, Worker},
+    worker::{Command, EVENT_INTERVAL, Shared, Worker},
 };
-use crate::{channel::Wait, error::BuildError, unwind::swallow};
+use crate::{
+    channel::Wait,
+    error::{BuildError, PanicPayload},
+    unwind::{catch, swallow},
+};
 
 type Tune = Arc<dyn Fn(&mut ProactorBuilder) + Send + Sync>;
+type Hook = Arc<dyn Fn(usize) + Send + Sync>;
+
+/// No stack can be larger than what a pointer offset can express; minus room for rounding up.
+const MAX_STACK: usize = isize::MAX as usize / 2;
+
+/// Four times what was seen to be enough for a worker without a job, in a debug build.
+const MIN_STACK: usize = 256 << 10;
 
 /// What a pool drives its I/O with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +91,12 @@ pub struct Builder {
     thread_name: String,
     driver: Driver,
     tune: Option<Tune>,
+    tokio: Option<Handle>,
     idle: Wait,
+    event_interval: usize,
+    stack_size: Option<usize>,
+    on_start: Option<Hook>,
+    on_stop: Option<Hook>,
 }
 
 impl Builder {
@@ -90,7 +107,12 @@ impl Builder {
             thread_name: "landbridge".to_owned(),
             driver: Driver::default(),
             tune: None,
+            tokio: None,
             idle: Wait::default(),
+            event_interval: EVENT_INTERVAL,
+            stack_size: None,
+            on_start: None,
+            on_stop: None,
         }
     }
 
@@ -134,9 +156,104 @@ impl Builder {
         self
     }
 
+    /// Enters a Tokio runtime's context on every worker, so that jobs may use what needs one:
+    /// `tokio::spawn`, `tokio::time`, Tokio's sockets.
+    ///
+    /// The context is there for the whole life of the worker's thread: for the hooks, and for the
+    /// destructors of what is dropped at the pool's end, too. Tasks that a job spawns with Tokio run on
+    /// Tokio's threads; the pool's shutdown does not wait for them.
+    ///
+    /// The pool does not keep the Tokio runtime going. Once that has been shut down, what jobs ask of
+    /// it fails as it does on Tokio itself, some of it by a panic, which stays in the job; everything
+    /// else goes on. A `current_thread` runtime makes progress only while somebody drives it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = landbridge::CompioPool::builder()
+    ///         .threads(1)
+    ///         .tokio(tokio::runtime::Handle::current())
+    ///         .build()?;
+    ///     let answer = pool
+    ///         .run(async || {
+    ///             tokio::time::sleep(Duration::from_millis(1)).await;
+    ///             tokio::spawn(async { 42 }).await
+    ///         })
+    ///         .await??;
+    ///     assert_eq!(answer, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn tokio(mut self, handle: Handle) -> Self {
+        self.tokio = Some(handle);
+        self
+    }
+
     /// What a worker does when it has nothing to do, and what those do who wait for its results.
     pub fn idle(mut self, wait: Wait) -> Self {
         self.idle = wait;
+        self
+    }
+
+    /// After how many jobs a busy worker looks at its driver: for completed I/O and timers that are due.
+    ///
+    /// 61 by default, as in Compio's own loop. Less brings I/O forward, more saves system calls. 0 is
+    /// taken for 1.
+    pub fn event_interval(mut self, jobs: usize) -> Self {
+        self.event_interval = jobs.max(1);
+        self
+    }
+
+    /// The stack of each worker's thread, in bytes; std's default otherwise (2 MiB, or what the
+    /// environment variable `RUST_MIN_STACK` says).
+    ///
+    /// Less than 256 KiB is taken for that, since setting up a driver needs some. It is jobs that use the
+    /// stack: their futures live on the heap, but are polled here.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Called on each worker's thread before its first job, with the worker's index.
+    ///
+    /// It runs where jobs do: inside the Compio runtime's context, and Tokio's if there is one
+    /// ([`tokio`](Self::tokio)). [`build`](Self::build) waits for it. If it panics, `build` fails with
+    /// [`BuildError::ThreadStart`]; `on_thread_stop` is called for the other workers only then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    ///
+    /// thread_local!(static SHARD: Cell<usize> = const { Cell::new(usize::MAX) });
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = landbridge::CompioPool::builder()
+    ///     .threads(1)
+    ///     .on_thread_start(|worker| SHARD.set(worker))
+    ///     .build()?;
+    /// assert_eq!(pool.run(async || SHARD.get()).await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called on each worker's thread after its last job is gone, with the worker's index; also when a
+    /// panic of the driver has ended the worker.
+    ///
+    /// It runs where jobs did: inside the Compio runtime's context, and Tokio's if there is one. What it
+    /// starts there is dropped. A panic of it ends there. A [`shutdown`](CompioPool::shutdown) waits for
+    /// it; so a hook that waits for the shutdown waits for ever.
+    pub fn on_thread_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.on_stop = Some(Arc::new(hook));
         self
     }
 
@@ -160,6 +277,10 @@ impl Builder {
         if self.thread_name.contains('\0') {
             return Err(BuildError::ThreadName(self.thread_name));
         }
+        // std would panic, or wrap around when it rounds up to whole pages.
+        if let Some(bytes) = self.stack_size.filter(|bytes| *bytes > MAX_STACK) {
+            return Err(BuildError::StackSize(bytes));
+        }
         let plan = self.placement.plan()?;
         let gate = Arc::new(Gate::new(self.threads));
         let blocking = self.blocking_threads();
@@ -173,14 +294,19 @@ impl Builder {
                 core: plan.core(index),
                 driver: self.driver,
                 tune: self.tune.clone(),
+                tokio: self.tokio.clone(),
                 idle: self.idle,
+                event_interval: self.event_interval,
+                on_start: self.on_start.clone(),
+                on_stop: self.on_stop.clone(),
                 blocking: blocking.clone(),
                 gate: Arc::clone(&gate),
             };
-            match thread::Builder::new()
-                .name(format!("{}-{index}", self.thread_name))
-                .spawn(move || setup.run(&answer))
-            {
+            let mut thread = thread::Builder::new().name(format!("{}-{index}", self.thread_name));
+            if let Some(bytes) = self.stack_size {
+                thread = thread.stack_size(bytes.max(MIN_STACK));
+            }
+            match thread.spawn(move || setup.run(&answer)) {
                 Ok(thread) => {
                     started.threads.push(thread);
                     starting.push(ready);
@@ -219,7 +345,10 @@ impl fmt::Debug for Builder {
             .field("placement", &self.placement)
             .field("thread_name", &self.thread_name)
             .field("driver", &self.driver)
+            .field("tokio", &self.tokio.is_some())
             .field("idle", &self.idle)
+            .field("event_interval", &self.event_interval)
+            .field("stack_size", &self.stack_size)
             .finish_non_exhaustive()
     }
 }
@@ -297,13 +426,27 @@ struct Setup {
     core: Option<usize>,
     driver: Driver,
     tune: Option<Tune>,
+    tokio: Option<Handle>,
     idle: Wait,
+    event_interval: usize,
+    on_start: Option<Hook>,
+    on_stop: Option<Hook>,
     blocking: AsyncifyPool,
     gate: Arc<Gate>,
 }
 
 impl Setup {
     fn run(self, answer: &mpsc::SyncSender<Answer>) {
+        let tokio = self.tokio.clone();
+        // For the life of the thread, not poll by poll: destructors and Compio's own tasks see it too,
+        // and a job that keeps a guard of its own across an await cannot make ours panic in the loop.
+        let context = tokio.as_ref().map(Handle::enter);
+        self.work(answer);
+        // Tokio panics if a job has leaked a guard.
+        swallow(|| drop(context));
+    }
+
+    fn work(self, answer: &mpsc::SyncSender<Answer>) {
         let (kind, runtime) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -311,14 +454,42 @@ impl Setup {
                 return;
             }
         };
-        let shared = Arc::new(Shared::new(self.index, kind, self.idle, runtime.waker()));
-        let mut worker = Worker::new(runtime.clone(), Arc::clone(&shared), self.gate);
+        let Self {
+            index,
+            tune,
+            idle,
+            event_interval,
+            on_start,
+            on_stop,
+            gate,
+            ..
+        } = self;
+        let shared = Arc::new(Shared::new(index, kind, idle, runtime.waker()));
+        let mut worker = Worker::new(runtime.clone(), Arc::clone(&shared), gate, event_interval);
+        let started = catch(|| {
+            runtime.enter(|| {
+                if let Some(hook) = &on_start {
+                    hook(index);
+                }
+            });
+        });
+        // A shutdown waits for `end`: the user's closures are to be gone by then.
+        swallow(|| drop((tune, on_start)));
+        if let Err(payload) = started {
+            drop(runtime);
+            shutdown::end(worker, None::<fn()>);
+            _ = answer.send(Err(BuildError::ThreadStart {
+                worker: index,
+                panic: PanicPayload::new(payload),
+            }));
+            return;
+        }
         _ = answer.send(Ok(shared));
         // Jobs catch their own panics; what comes through is a failure of the driver, which ends
         // this worker, and the hook has reported it.
         swallow(|| runtime.enter(|| worker.run()));
         drop(runtime);
-        shutdown::end(worker);
+        shutdown::end(worker, on_stop.map(|hook| move || hook(index)));
     }
 
     fn prepare(&self) -> Result<(DriverKind, Runtime), BuildError> {
