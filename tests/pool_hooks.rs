@@ -1,6 +1,7 @@
 //! What a pool does on its threads besides running jobs: hooks, Tokio's context, stack, interval.
 
 #![cfg(target_os = "linux")]
+#![allow(unsafe_code, reason = "signals and their masks")]
 
 mod support;
 
@@ -8,6 +9,7 @@ use std::{
     future::{pending, poll_fn},
     io,
     io::Write,
+    os::unix::process::CommandExt,
     pin::pin,
     sync::{
         Arc, Mutex,
@@ -22,7 +24,7 @@ use compio::{io::AsyncRead, runtime::Runtime};
 use landbridge::{CompioPool, JoinError, TokioHandleExt, error::BuildError};
 use support::{
     OnDrop, assert_lives, block_on, descriptor_count, eventually, for_each_driver, hold, in_child,
-    socket_pair, threads_named, watchdog,
+    in_child_with, socket_pair, threads_named, watchdog,
 };
 use tokio::runtime::Handle;
 
@@ -522,4 +524,138 @@ fn a_job_that_keeps_or_leaks_a_guard_of_tokios_does_not_end_its_worker() {
         block_on(pool.shutdown());
         assert_eq!(pool.metrics().workers[0].leaked_runtimes, 0);
     });
+}
+
+/// A thread's blocked signals, and whether they are blocked there.
+fn blocked(task: &std::path::Path) -> u64 {
+    let status = std::fs::read_to_string(task.join("status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    u64::from_str_radix(mask.unwrap().trim(), 16).unwrap()
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// What one thread or another may be chosen for, and what only the thread itself can be meant by.
+const SENT: [i32; 9] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGQUIT,
+    libc::SIGCHLD,
+    libc::SIGALRM,
+    libc::SIGPIPE,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
+const OWN: [i32; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGSYS,
+];
+
+/// A handler on a worker would interrupt its system calls and use its stack. The driver's blocking
+/// threads are started by the workers.
+#[test]
+fn signals_of_the_process_are_blocked_on_workers_and_blocking_threads_only() {
+    let _watchdog = watchdog();
+    let here = || blocked("/proc/thread-self".as_ref());
+    let before = here();
+    for_each_driver(|builder| {
+        let pool = builder().threads(2).build().unwrap();
+        assert_eq!(here(), before, "the caller's mask is its own");
+        let masks = block_on(pool.run(async move || {
+            let inside =
+                compio::runtime::spawn_blocking(move || blocked("/proc/thread-self".as_ref()));
+            [blocked("/proc/thread-self".as_ref()), inside.await.unwrap()]
+        }));
+        for mask in masks.unwrap() {
+            assert!(
+                SENT.iter().all(|signal| mask & bit(*signal) != 0),
+                "{mask:x}"
+            );
+            assert!(
+                OWN.iter().all(|signal| mask & bit(*signal) == 0),
+                "{mask:x}"
+            );
+        }
+    });
+}
+
+/// Masks change for a moment while threads are started: also when one is refused the caller's own must
+/// come back.
+#[test]
+fn a_build_that_fails_leaves_the_callers_signals_alone() {
+    let _watchdog = watchdog();
+    let before = blocked("/proc/thread-self".as_ref());
+    for bytes in [isize::MAX as usize / 4, usize::MAX] {
+        let built = CompioPool::builder().stack_size(bytes).build();
+        assert!(built.is_err());
+        assert_eq!(blocked("/proc/thread-self".as_ref()), before);
+    }
+}
+
+/// Blocks or unblocks `SIGUSR1` for the calling thread.
+fn mask_usr1(how: libc::c_int) -> io::Result<()> {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: room for a set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: a set, by the call before.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGUSR1) };
+    // SAFETY: a set, by the calls before.
+    let failed = unsafe { libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut()) };
+    match failed {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+static HANDLED_BY: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn remember_thread(_: libc::c_int) {
+    // SAFETY: it only reads this thread's number, and may be called in a handler.
+    let thread = unsafe { libc::gettid() };
+    HANDLED_BY.store(thread as usize, Ordering::SeqCst);
+}
+
+/// The same, seen from the signal's side: where the workers are the only threads that have not blocked
+/// a signal on purpose, it waits for one that takes it.
+#[test]
+fn a_handler_runs_on_another_thread_than_the_workers() {
+    in_child_with(
+        "a_handler_runs_on_another_thread_than_the_workers",
+        |command| {
+            // Blocked in the whole process from its start: the harness's threads do not take it.
+            // SAFETY: the closure makes system calls only.
+            unsafe { command.pre_exec(|| mask_usr1(libc::SIG_BLOCK)) };
+        },
+        || {
+            let handler: extern "C" fn(libc::c_int) = remember_thread;
+            // SAFETY: the handler does only what a handler may.
+            let done = unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+            assert_ne!(done, libc::SIG_ERR);
+            // Not inherited from the thread that builds, which would take it.
+            mask_usr1(libc::SIG_UNBLOCK).unwrap();
+            let pool = CompioPool::builder().threads(4).build().unwrap();
+            mask_usr1(libc::SIG_BLOCK).unwrap();
+            let process = std::process::id().cast_signed();
+            // SAFETY: a signal of this process to itself, which has a handler.
+            let done = unsafe { libc::kill(process, libc::SIGUSR1) };
+            assert_eq!(done, 0);
+            // A worker that could take it has by now, or does as it wakes up.
+            for _ in 0..100 {
+                assert_lives(&pool);
+            }
+            assert_eq!(HANDLED_BY.load(Ordering::SeqCst), 0);
+            mask_usr1(libc::SIG_UNBLOCK).unwrap();
+            // SAFETY: it only reads this thread's number.
+            let own = unsafe { libc::gettid() } as usize;
+            assert_eq!(HANDLED_BY.load(Ordering::SeqCst), own);
+        },
+    );
 }

@@ -17,7 +17,7 @@ use super::{
     CompioPool, PoolShared,
     gate::Gate,
     placement::{Placement, pin},
-    shutdown,
+    shutdown, signals,
     worker::{Command, EVENT_INTERVAL, Shared, Worker},
 };
 use crate::{
@@ -262,6 +262,11 @@ impl Builder {
     /// Blocks until each has set up its driver: a few milliseconds. That is for the start of a
     /// program; in an async task of a busy runtime use its `spawn_blocking`.
     ///
+    /// On Unix the pool's threads, and those that they start, block every signal that may be sent to the
+    /// process: its handlers run on other threads, and no handler interrupts a job. A program that
+    /// samples itself with a timer's `SIGPROF` has to unblock it, in
+    /// [`on_thread_start`](Self::on_thread_start).
+    ///
     /// # Errors
     ///
     /// [`BuildError`] says what was wrong. No thread is left behind then.
@@ -306,7 +311,7 @@ impl Builder {
             if let Some(bytes) = self.stack_size {
                 thread = thread.stack_size(bytes.max(MIN_STACK));
             }
-            match thread.spawn(move || setup.run(&answer)) {
+            match signals::kept_away(|| thread.spawn(move || setup.run(&answer))) {
                 Ok(thread) => {
                     started.threads.push(thread);
                     starting.push(ready);

@@ -12,7 +12,7 @@
 //!
 //! | room | concept |
 //! |---|---|
-//! | `builder`, `placement` | how a pool is set up |
+//! | `builder`, `placement`, `signals` | how a pool is set up |
 //! | `worker` | the loop of one thread, and what other threads may do to it |
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
@@ -33,6 +33,7 @@ mod placement;
 mod quiet;
 mod run_queue;
 mod shutdown;
+mod signals;
 mod worker;
 
 use std::{
