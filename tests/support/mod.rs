@@ -30,6 +30,9 @@ use landbridge::{
     pool::{Builder, DriverKind},
 };
 
+#[cfg(target_os = "linux")]
+pub mod seccomp;
+
 /// Far longer than anything here takes, on a machine that is busy with something else too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
