@@ -44,10 +44,21 @@ mod crossing {
         /// The pool or runtime that had the work went away before the work was done.
         #[error("the runtime that had the work went away")]
         RuntimeGone,
+        /// The work was to block a thread, and there is none for it: the pool was built with
+        /// `blocking_threads(0)`, or the operating system refused its first such thread.
+        #[error("the pool has no thread for work that blocks")]
+        NoBlockingThreads,
     }
+
+    /// What Compio's drivers panic with when an operation needs a blocking thread and may have none.
+    const NEEDS_BLOCKING_THREAD: &str = "the thread pool is needed but no worker thread is running";
 
     impl JoinError {
         pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+            // An operation of Compio's that a job tried: an error with a name, not somebody's mistake.
+            if text(&*payload) == Some(NEEDS_BLOCKING_THREAD) {
+                return Self::NoBlockingThreads;
+            }
             Self::Panicked(PanicPayload::new(payload))
         }
 
@@ -73,7 +84,9 @@ mod crossing {
             let kind = match error {
                 JoinError::RuntimeGone => io::ErrorKind::BrokenPipe,
                 // Not `Interrupted`: whoever sees that tries again.
-                JoinError::Cancelled | JoinError::Panicked(_) => io::ErrorKind::Other,
+                JoinError::Cancelled | JoinError::Panicked(_) | JoinError::NoBlockingThreads => {
+                    io::ErrorKind::Other
+                }
             };
             Self::new(kind, error)
         }

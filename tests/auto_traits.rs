@@ -15,7 +15,7 @@ use landbridge::{
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
     pool::{Builder, DriverKind, Placement, PoolMetrics, Shutdown, WorkerMetrics},
-    spawn::{Run, RunOnTokio},
+    spawn::{Run, RunBlocking, RunOnTokio},
 };
 
 /// `assert_traits!(Type: [Send, !Sync];)`: compiles only if it is so.
@@ -80,6 +80,13 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         Run<Stays, Ready<u8>>: [!Send, !Sync, Unpin, Debug];
         Run<u8, std::pin::Pin<Box<dyn Future<Output = u8>>>>: [Send, Sync, Unpin, Debug];
         Run<u8, Ready<Stays>>: [!Send, !Sync, Unpin, Debug];
+    }
+    assert_traits! {
+        RunBlocking<fn() -> u8, u8>: [Send, Sync, Unpin, Debug, !Clone];
+        RunBlocking<Moves, Moves>: [Send, !Sync, Unpin, Debug];
+        RunBlocking<Stays, u8>: [!Send, !Sync, Unpin, Debug];
+        RunBlocking<u8, Stays>: [!Send, !Sync, Unpin, Debug];
+        RunBlocking<u8, std::marker::PhantomPinned>: [Unpin];
     }
     // Polled in place it holds the future itself, pinned.
     assert_traits! {

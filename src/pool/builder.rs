@@ -15,8 +15,9 @@ use tokio::runtime::Handle;
 
 use super::{
     CompioPool, PoolShared,
+    blocking::{self, Blocking},
     gate::Gate,
-    placement::{Placement, pin},
+    placement::{Mask, Placement, pin},
     shutdown, signals,
     worker::{Command, EVENT_INTERVAL, Shared, Worker},
 };
@@ -34,6 +35,9 @@ const MAX_STACK: usize = isize::MAX as usize / 2;
 
 /// Four times what was seen to be enough for a worker without a job, in a debug build.
 const MIN_STACK: usize = 256 << 10;
+
+/// As many as Compio's own drivers start at most.
+const BLOCKING_THREADS: usize = 256;
 
 /// What a pool drives its I/O with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +98,7 @@ pub struct Builder {
     tokio: Option<Handle>,
     idle: Wait,
     event_interval: usize,
+    blocking_threads: usize,
     stack_size: Option<usize>,
     on_start: Option<Hook>,
     on_stop: Option<Hook>,
@@ -110,6 +115,7 @@ impl Builder {
             tokio: None,
             idle: Wait::default(),
             event_interval: EVENT_INTERVAL,
+            blocking_threads: BLOCKING_THREADS,
             stack_size: None,
             on_start: None,
             on_stop: None,
@@ -208,10 +214,49 @@ impl Builder {
         self
     }
 
+    /// How many closures of [`run_blocking`](CompioPool::run_blocking) may run at once, on all workers'
+    /// behalf; 256 by default.
+    ///
+    /// A thread is started when a closure comes and all are busy; idle for ten seconds it ends. They are
+    /// called like the workers, with `blocking` for the index.
+    ///
+    /// What Compio's driver cannot do without blocking (a name lookup, some file operations; with the
+    /// polling driver everything it does with files) has threads of its own, as many again but at least
+    /// one for each worker: however many closures run, no driver waits for a thread because of them.
+    /// [`proactor`](Self::proactor) can set that limit apart from this one.
+    ///
+    /// With 0 there are neither: `run_blocking` gives
+    /// [`JoinError::NoBlockingThreads`](crate::JoinError::NoBlockingThreads), and so does a job in which
+    /// an operation of Compio's needs such a thread. Compio has no error for that, but panics in the
+    /// job, which ends; the panic hook reports it. In a task of Compio's own `spawn`, its
+    /// `spawn_blocking` among them, it is that task which ends, with Compio's `JoinError`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::JoinError;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = landbridge::CompioPool::builder()
+    ///     .threads(1)
+    ///     .blocking_threads(0)
+    ///     .build()?;
+    /// let refused = pool.run_blocking(|| 42).await;
+    /// assert!(matches!(refused, Err(JoinError::NoBlockingThreads)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
     /// The stack of each worker's thread, in bytes; std's default otherwise (2 MiB, or what the
     /// environment variable `RUST_MIN_STACK` says).
     ///
-    /// Less than 256 KiB is taken for that, since setting up a driver needs some. It is jobs that use the
+    /// The threads of [`run_blocking`](CompioPool::run_blocking) get the same; those that Compio starts
+    /// have std's default. Less than 256 KiB is taken for that, since setting up a driver needs some. It is jobs that use the
     /// stack: their futures live on the heap, but are polled here.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
@@ -287,8 +332,9 @@ impl Builder {
             return Err(BuildError::StackSize(bytes));
         }
         let plan = self.placement.plan()?;
-        let gate = Arc::new(Gate::new(self.threads));
-        let blocking = self.blocking_threads();
+        // The blocking threads have an end of their own, as one more worker.
+        let gate = Arc::new(Gate::new(self.threads.saturating_add(1)));
+        let blocking = self.compio_blocking_threads();
         let mut started = Started::default();
         let mut starting = Vec::new();
         // All threads first, then all answers: their set-ups run side by side.
@@ -308,8 +354,8 @@ impl Builder {
                 gate: Arc::clone(&gate),
             };
             let mut thread = thread::Builder::new().name(format!("{}-{index}", self.thread_name));
-            if let Some(bytes) = self.stack_size {
-                thread = thread.stack_size(bytes.max(MIN_STACK));
+            if let Some(bytes) = self.stack_bytes() {
+                thread = thread.stack_size(bytes);
             }
             match signals::kept_away(|| thread.spawn(move || setup.run(&answer))) {
                 Ok(thread) => {
@@ -330,12 +376,34 @@ impl Builder {
             started.end();
             return Err(refusal);
         }
-        Ok(CompioPool::new(PoolShared::new(started.keep(), gate)))
+        let blocking = Blocking::new(
+            blocking::Config {
+                limit: self.blocking_threads,
+                name: format!("{}-blocking", self.thread_name),
+                stack_size: self.stack_bytes(),
+                mask: Mask::current(),
+            },
+            Arc::clone(&gate),
+        );
+        Ok(CompioPool::new(PoolShared::new(
+            started.keep(),
+            Arc::new(blocking),
+            gate,
+        )))
+    }
+
+    fn stack_bytes(&self) -> Option<usize> {
+        self.stack_size.map(|bytes| bytes.max(MIN_STACK))
     }
 
     /// Compio's pool of threads for what its driver cannot do without blocking; none is started here.
-    fn blocking_threads(&self) -> AsyncifyPool {
+    fn compio_blocking_threads(&self) -> AsyncifyPool {
         let mut proactor = ProactorBuilder::new();
+        proactor.thread_pool_limit(match self.blocking_threads {
+            0 => 0,
+            // A driver spins while all are busy.
+            threads => threads.max(self.threads),
+        });
         if let Some(tune) = &self.tune {
             tune(&mut proactor);
         }
@@ -353,6 +421,7 @@ impl fmt::Debug for Builder {
             .field("tokio", &self.tokio.is_some())
             .field("idle", &self.idle)
             .field("event_interval", &self.event_interval)
+            .field("blocking_threads", &self.blocking_threads)
             .field("stack_size", &self.stack_size)
             .finish_non_exhaustive()
     }

@@ -6,8 +6,8 @@ use super::builder::DriverKind;
 
 /// A snapshot of a pool's counters, from [`CompioPool::metrics`](super::CompioPool::metrics).
 ///
-/// Counters only grow, all but `in_flight` and `queued`, which say what there is now, and
-/// `wakeups_saved`, which is a difference. Those of different workers, and different counters of one
+/// Counters only grow, all but `in_flight`, `queued` and those of blocking work, which say what there
+/// is now, and `wakeups_saved`, which is a difference. Those of different workers, and different counters of one
 /// worker, are read one after the other, so that a busy pool's snapshot may be off by what happened
 /// meanwhile.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ use super::builder::DriverKind;
 pub struct PoolMetrics {
     /// One entry for each worker, by its index.
     pub workers: Vec<WorkerMetrics>,
+    /// Closures given to [`run_blocking`](crate::CompioPool::run_blocking) that wait for a thread.
+    pub blocking_queued: usize,
+    /// Closures given to `run_blocking` that run.
+    pub blocking_running: usize,
 }
 
 /// One worker's share of [`PoolMetrics`].

@@ -16,11 +16,13 @@
 //! | `worker` | the loop of one thread, and what other threads may do to it |
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
+//! | `blocking` | threads for closures that block |
 //! | `gate`, `shutdown`, `quiet` | the end |
 //! | `metrics` | counters |
 //!
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
 
+mod blocking;
 mod builder;
 mod doorbell;
 mod gate;
@@ -50,6 +52,7 @@ pub use metrics::{PoolMetrics, WorkerMetrics};
 pub use placement::Placement;
 pub use shutdown::Shutdown;
 
+pub(crate) use blocking::{Blocking, Refusal, Work};
 use gate::Gate;
 pub(crate) use job::{Header, Job, Metadata};
 use worker::Command;
@@ -132,7 +135,8 @@ impl CompioPool {
     ///
     /// Awaited by a job of this very pool, it waits for all *other* jobs and lets the calling job go
     /// on; the workers end once it has returned. A job that waits for the calling job is one of those
-    /// others: the two then wait for each other for ever.
+    /// others: the two then wait for each other for ever. So do closures given to
+    /// [`run_blocking`](Self::run_blocking), which a shutdown waits for as it does for jobs.
     ///
     /// Tasks that a job started with Compio's own `spawn` are not waited for: they are dropped when
     /// the jobs are done.
@@ -152,7 +156,10 @@ impl CompioPool {
 
     /// What the pool has done so far; cheap, and always on.
     pub fn metrics(&self) -> PoolMetrics {
+        let (blocking_queued, blocking_running) = self.shared().blocking.gauges();
         PoolMetrics {
+            blocking_queued,
+            blocking_running,
             workers: self
                 .shared()
                 .workers
@@ -164,6 +171,10 @@ impl CompioPool {
 
     pub(crate) fn shared(&self) -> &Arc<PoolShared> {
         &self.alive.shared
+    }
+
+    pub(crate) fn blocking(&self) -> &Arc<Blocking> {
+        &self.shared().blocking
     }
 }
 
@@ -193,14 +204,16 @@ impl Drop for KeepAlive {
 #[derive(Debug)]
 pub(crate) struct PoolShared {
     workers: Box<[Arc<Shared>]>,
+    blocking: Arc<Blocking>,
     open: AtomicBool,
     gate: Arc<Gate>,
 }
 
 impl PoolShared {
-    fn new(workers: Box<[Arc<Shared>]>, gate: Arc<Gate>) -> Self {
+    fn new(workers: Box<[Arc<Shared>]>, blocking: Arc<Blocking>, gate: Arc<Gate>) -> Self {
         Self {
             workers,
+            blocking,
             open: AtomicBool::new(true),
             gate,
         }
@@ -217,14 +230,17 @@ impl PoolShared {
         for worker in &self.workers {
             worker.order(command);
         }
+        self.blocking.close(command == Command::Stop);
     }
 
-    /// See [`Local::exempt_current`]; whether the caller is a job of this pool.
+    /// See [`Local::exempt_current`]; whether the caller is a job of this pool, or a closure on one of
+    /// its blocking threads.
     fn exempt_current_job(&self) -> bool {
-        with_local(|local| {
-            let ours = self.own_index(local).is_some();
-            ours && local.exempt_current()
-        }) == Some(true)
+        self.blocking.exempt_current()
+            || with_local(|local| {
+                let ours = self.own_index(local).is_some();
+                ours && local.exempt_current()
+            }) == Some(true)
     }
 
     /// The worker that unaddressed work goes to: of two, the one with less to do.

@@ -3,7 +3,7 @@
 //! Everything is checked before any thread is started: a core that cannot be had is a name in an
 //! error, not a worker that has quietly gone elsewhere.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::error::BuildError;
 
@@ -37,6 +37,9 @@ pub enum Placement {
     Floating,
     /// Each worker stays on one CPU of those that the process may use: the first worker on the first,
     /// and so on, from the start again when there are more workers than CPUs.
+    ///
+    /// A thread that Compio starts for what its driver cannot do without blocking stays on the CPU of
+    /// the worker that needed it first. Those of [`run_blocking`](crate::CompioPool::run_blocking) float.
     ///
     /// Beside other threads that need the same CPU a pinned worker waits where a floating one would
     /// move away; and two pools of a process that are both pinned share the first CPUs.
@@ -102,6 +105,39 @@ pub(super) fn pin(core: usize) -> io::Result<()> {
     {
         _ = core;
         Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// The CPUs that a thread may use.
+#[derive(Clone)]
+pub(super) struct Mask {
+    #[cfg(target_os = "linux")]
+    set: rustix::thread::CpuSet,
+}
+
+impl Mask {
+    /// The calling thread's, where there is such a thing.
+    pub(super) fn current() -> Option<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            let set = rustix::thread::sched_getaffinity(None).ok()?;
+            Some(Self { set })
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
+    /// Gives it to the calling thread.
+    pub(super) fn apply(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::thread::sched_setaffinity(None, &self.set)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mask").finish_non_exhaustive()
     }
 }
 
