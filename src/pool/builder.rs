@@ -613,11 +613,25 @@ impl Setup {
             proactor.reuse_thread_pool(self.blocking.clone());
             match Runtime::builder().with_proactor(proactor).build() {
                 Ok(runtime) => return Ok((outcome(*kind, runtime.driver_type()), runtime)),
-                Err(error) => last = error,
+                Err(error) => last = why_refused(*kind, error),
             }
         }
         Err(last)
     }
+}
+
+/// The operating system's own answer, where Compio keeps it to itself: its question about opcodes needs
+/// a ring, too, and where that is refused it says no more than that an opcode is not supported.
+fn why_refused(attempt: DriverKind, error: io::Error) -> io::Error {
+    #[cfg(target_os = "linux")]
+    if error.raw_os_error().is_none()
+        && matches!(attempt, DriverKind::IoUringTuned | DriverKind::IoUring)
+        && let Err(cause) = io_uring::IoUring::new(2)
+    {
+        return cause;
+    }
+    _ = attempt;
+    error
 }
 
 /// What an attempt has become: the user's `proactor` has the last word on the driver, too.
