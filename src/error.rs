@@ -12,7 +12,7 @@ mod crossing {
         sync::{Mutex, PoisonError},
     };
 
-    use crate::pool::Driver;
+    use crate::pool::{Driver, Placement};
 
     /// Why a piece of work on the other runtime has no result.
     ///
@@ -44,10 +44,21 @@ mod crossing {
         /// The pool or runtime that had the work went away before the work was done.
         #[error("the runtime that had the work went away")]
         RuntimeGone,
+        /// The work was to block a thread, and there is none for it: the pool was built with
+        /// `blocking_threads(0)`, or the operating system refused its first such thread.
+        #[error("the pool has no thread for work that blocks")]
+        NoBlockingThreads,
     }
+
+    /// What Compio's drivers panic with when an operation needs a blocking thread and may have none.
+    const NEEDS_BLOCKING_THREAD: &str = "the thread pool is needed but no worker thread is running";
 
     impl JoinError {
         pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+            // An operation of Compio's that a job tried: an error with a name, not somebody's mistake.
+            if text(&*payload) == Some(NEEDS_BLOCKING_THREAD) {
+                return Self::NoBlockingThreads;
+            }
             Self::Panicked(PanicPayload::new(payload))
         }
 
@@ -73,7 +84,9 @@ mod crossing {
             let kind = match error {
                 JoinError::RuntimeGone => io::ErrorKind::BrokenPipe,
                 // Not `Interrupted`: whoever sees that tries again.
-                JoinError::Cancelled | JoinError::Panicked(_) => io::ErrorKind::Other,
+                JoinError::Cancelled | JoinError::Panicked(_) | JoinError::NoBlockingThreads => {
+                    io::ErrorKind::Other
+                }
             };
             Self::new(kind, error)
         }
@@ -193,6 +206,34 @@ mod crossing {
         /// The thread name has a NUL byte, which the operating system takes for its end.
         #[error("the thread name {0:?} has a NUL byte")]
         ThreadName(String),
+        /// `Placement::Cores` without a core.
+        #[error("a placement on chosen cores needs at least one core")]
+        NoCores,
+        /// `Placement::Cores` names a CPU that does not exist, or that this process may not use.
+        #[error("core {core} does not exist, or this process may not use it")]
+        CoreUnavailable {
+            /// The first such core of the list.
+            core: usize,
+        },
+        /// This platform does not let a thread be bound to a CPU.
+        #[error("this platform does not have the placement {0:?}")]
+        PlacementUnsupported(Placement),
+        /// The operating system does not say which CPUs this process may use.
+        #[error("cannot find out which cores this process may use")]
+        Affinity {
+            /// What the operating system said.
+            source: io::Error,
+        },
+        /// The operating system refused a worker its CPU.
+        #[error("cannot bind worker thread {worker} to core {core}")]
+        Pin {
+            /// The index of the worker.
+            worker: usize,
+            /// The core that it was to stay on.
+            core: usize,
+            /// What the operating system said.
+            source: io::Error,
+        },
         /// The operating system refused a thread.
         #[error("cannot start worker thread {worker}")]
         Thread {
@@ -200,6 +241,17 @@ mod crossing {
             worker: usize,
             /// What the operating system said.
             source: io::Error,
+        },
+        /// No thread can have a stack of so many bytes.
+        #[error("a stack of {0} bytes is more than there can be")]
+        StackSize(usize),
+        /// The closure given to `on_thread_start` panicked.
+        #[error("the start hook of worker thread {worker} panicked: {panic}")]
+        ThreadStart {
+            /// The index of the worker; of several, the lowest.
+            worker: usize,
+            /// What it panicked with.
+            panic: PanicPayload,
         },
         /// No driver could be set up: for [`Driver::Auto`] none of them all, else the one asked for.
         #[error("cannot set up the I/O driver of worker {worker} ({driver:?})")]
@@ -216,12 +268,18 @@ mod crossing {
     impl From<BuildError> for io::Error {
         fn from(error: BuildError) -> Self {
             let kind = match &error {
-                BuildError::NoThreads | BuildError::NothingInFlight | BuildError::ThreadName(_) => {
-                    io::ErrorKind::InvalidInput
-                }
-                BuildError::Thread { source, .. } | BuildError::Driver { source, .. } => {
-                    source.kind()
-                }
+                BuildError::NoThreads
+                | BuildError::NothingInFlight
+                | BuildError::ThreadName(_)
+                | BuildError::NoCores
+                | BuildError::StackSize(_)
+                | BuildError::CoreUnavailable { .. } => io::ErrorKind::InvalidInput,
+                BuildError::ThreadStart { .. } => io::ErrorKind::Other,
+                BuildError::PlacementUnsupported(_) => io::ErrorKind::Unsupported,
+                BuildError::Affinity { source }
+                | BuildError::Pin { source, .. }
+                | BuildError::Thread { source, .. }
+                | BuildError::Driver { source, .. } => source.kind(),
             };
             Self::new(kind, error)
         }

@@ -14,8 +14,8 @@ use landbridge::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
-    pool::{Builder, DriverKind, PoolMetrics, Shutdown, WorkerMetrics},
-    spawn::{Run, RunOnTokio},
+    pool::{Builder, DriverKind, Placement, PoolMetrics, Shutdown, WorkerMetrics},
+    spawn::{Run, RunBlocking, RunOnTokio},
 };
 
 /// `assert_traits!(Type: [Send, !Sync];)`: compiles only if it is so.
@@ -61,6 +61,7 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         WorkerMetrics: [Send, Sync, Unpin, Copy, Debug];
         Driver: [Send, Sync, Unpin, Copy, Debug];
         DriverKind: [Send, Sync, Unpin, Copy, Debug];
+        Placement: [Send, Sync, Unpin, Clone, Debug];
         Wait: [Send, Sync, Unpin, Copy, Debug];
         JoinError: [Send, Sync, Unpin, Debug, !Clone];
         BuildError: [Send, Sync, Unpin, Debug, !Clone];
@@ -79,6 +80,13 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         Run<Stays, Ready<u8>>: [!Send, !Sync, Unpin, Debug];
         Run<u8, std::pin::Pin<Box<dyn Future<Output = u8>>>>: [Send, Sync, Unpin, Debug];
         Run<u8, Ready<Stays>>: [!Send, !Sync, Unpin, Debug];
+    }
+    assert_traits! {
+        RunBlocking<fn() -> u8, u8>: [Send, Sync, Unpin, Debug, !Clone];
+        RunBlocking<Moves, Moves>: [Send, !Sync, Unpin, Debug];
+        RunBlocking<Stays, u8>: [!Send, !Sync, Unpin, Debug];
+        RunBlocking<u8, Stays>: [!Send, !Sync, Unpin, Debug];
+        RunBlocking<u8, std::marker::PhantomPinned>: [Unpin];
     }
     // Polled in place it holds the future itself, pinned.
     assert_traits! {

@@ -11,18 +11,35 @@ use compio::{
     driver::{AsyncifyPool, DriverType, ProactorBuilder, op::OpCodeFlag},
     runtime::Runtime,
 };
+use tokio::runtime::Handle;
 
 use super::{
     CompioPool, PoolShared,
     admission::Admission,
+    blocking::{self, Blocking},
     gate::Gate,
     job::Job,
-    shutdown,
-    worker::{Command, Shared, Worker},
+    placement::{Mask, Placement, pin},
+    shutdown, signals,
+    worker::{Command, EVENT_INTERVAL, Shared, Worker},
 };
-use crate::{channel::Wait, error::BuildError, unwind::swallow};
+use crate::{
+    channel::Wait,
+    error::{BuildError, PanicPayload},
+    unwind::{catch, swallow},
+};
 
 type Tune = Arc<dyn Fn(&mut ProactorBuilder) + Send + Sync>;
+type Hook = Arc<dyn Fn(usize) + Send + Sync>;
+
+/// No stack can be larger than what a pointer offset can express; minus room for rounding up.
+const MAX_STACK: usize = isize::MAX as usize / 2;
+
+/// Four times what was seen to be enough for a worker without a job, in a debug build.
+const MIN_STACK: usize = 256 << 10;
+
+/// As many as Compio's own drivers start at most.
+const BLOCKING_THREADS: usize = 256;
 
 /// What a pool drives its I/O with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,22 +93,36 @@ pub enum DriverKind {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder {
     threads: usize,
+    placement: Placement,
     thread_name: String,
     driver: Driver,
     tune: Option<Tune>,
+    tokio: Option<Handle>,
     idle: Wait,
     max_in_flight: Option<usize>,
+    event_interval: usize,
+    blocking_threads: usize,
+    stack_size: Option<usize>,
+    on_start: Option<Hook>,
+    on_stop: Option<Hook>,
 }
 
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
             threads: default_threads(),
+            placement: Placement::default(),
             thread_name: "landbridge".to_owned(),
             driver: Driver::default(),
             tune: None,
+            tokio: None,
             idle: Wait::default(),
             max_in_flight: None,
+            event_interval: EVENT_INTERVAL,
+            blocking_threads: BLOCKING_THREADS,
+            stack_size: None,
+            on_start: None,
+            on_stop: None,
         }
     }
 
@@ -99,9 +130,18 @@ impl Builder {
     ///
     /// By default one for each four CPUs that the process may use, at least one and at most four: a
     /// pool usually stands beside a Tokio runtime with one thread for each CPU, and a worker that
-    /// waits for the kernel needs little of one (the measurement is in `docs/design.md`).
+    /// waits for the kernel needs little of one (the measurement is in `docs/design.md`). Counted are
+    /// the CPUs in the affinity mask of the thread that asks for the builder, on Linux no more of them
+    /// than a container's CPU limit (its cgroup quota) amounts to: see
+    /// [`available_parallelism`](std::thread::available_parallelism).
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Which CPUs the workers run on; wherever the operating system puts them by default.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
         self
     }
 
@@ -126,6 +166,43 @@ impl Builder {
         self
     }
 
+    /// Enters a Tokio runtime's context on every worker, so that jobs may use what needs one:
+    /// `tokio::spawn`, `tokio::time`, Tokio's sockets.
+    ///
+    /// The context is there for the whole life of the worker's thread: for the hooks, and for the
+    /// destructors of what is dropped at the pool's end, too. Tasks that a job spawns with Tokio run on
+    /// Tokio's threads; the pool's shutdown does not wait for them.
+    ///
+    /// The pool does not keep the Tokio runtime going. Once that has been shut down, what jobs ask of
+    /// it fails as it does on Tokio itself, some of it by a panic, which stays in the job; everything
+    /// else goes on. A `current_thread` runtime makes progress only while somebody drives it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = landbridge::CompioPool::builder()
+    ///         .threads(1)
+    ///         .tokio(tokio::runtime::Handle::current())
+    ///         .build()?;
+    ///     let answer = pool
+    ///         .run(async || {
+    ///             tokio::time::sleep(Duration::from_millis(1)).await;
+    ///             tokio::spawn(async { 42 }).await
+    ///         })
+    ///         .await??;
+    ///     assert_eq!(answer, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn tokio(mut self, handle: Handle) -> Self {
+        self.tokio = Some(handle);
+        self
+    }
+
     /// What a worker does when it has nothing to do, and what those do who wait for its results.
     pub fn idle(mut self, wait: Wait) -> Self {
         self.idle = wait;
@@ -144,10 +221,112 @@ impl Builder {
         self
     }
 
+    /// After how many jobs a busy worker looks at its driver: for completed I/O and timers that are due.
+    ///
+    /// 61 by default, as in Compio's own loop. Less brings I/O forward, more saves system calls. 0 is
+    /// taken for 1.
+    pub fn event_interval(mut self, jobs: usize) -> Self {
+        self.event_interval = jobs.max(1);
+        self
+    }
+
+    /// How many closures of [`run_blocking`](CompioPool::run_blocking) may run at once, on all workers'
+    /// behalf; 256 by default.
+    ///
+    /// A thread is started when a closure comes and all are busy; idle for ten seconds it ends. They are
+    /// called like the workers, with `blocking` for the index.
+    ///
+    /// What Compio's driver cannot do without blocking (a name lookup, some file operations; with the
+    /// polling driver everything it does with files) has threads of its own, as many again but at least
+    /// one for each worker: however many closures run, no driver waits for a thread because of them.
+    /// [`proactor`](Self::proactor) can set that limit apart from this one.
+    ///
+    /// With 0 there are neither: `run_blocking` gives
+    /// [`JoinError::NoBlockingThreads`](crate::JoinError::NoBlockingThreads), and so does a job in which
+    /// an operation of Compio's needs such a thread. Compio has no error for that, but panics in the
+    /// job, which ends; the panic hook reports it. In a task of Compio's own `spawn`, its
+    /// `spawn_blocking` among them, it is that task which ends, with Compio's `JoinError`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::JoinError;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = landbridge::CompioPool::builder()
+    ///     .threads(1)
+    ///     .blocking_threads(0)
+    ///     .build()?;
+    /// let refused = pool.run_blocking(|| 42).await;
+    /// assert!(matches!(refused, Err(JoinError::NoBlockingThreads)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
+    /// The stack of each worker's thread, in bytes; std's default otherwise (2 MiB, or what the
+    /// environment variable `RUST_MIN_STACK` says).
+    ///
+    /// The threads of [`run_blocking`](CompioPool::run_blocking) get the same; those that Compio starts
+    /// have std's default. Less than 256 KiB is taken for that, since setting up a driver needs some. It is jobs that use the
+    /// stack: their futures live on the heap, but are polled here.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Called on each worker's thread before its first job, with the worker's index.
+    ///
+    /// It runs where jobs do: inside the Compio runtime's context, and Tokio's if there is one
+    /// ([`tokio`](Self::tokio)). [`build`](Self::build) waits for it. If it panics, `build` fails with
+    /// [`BuildError::ThreadStart`]; `on_thread_stop` is called for the other workers only then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    ///
+    /// thread_local!(static SHARD: Cell<usize> = const { Cell::new(usize::MAX) });
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = landbridge::CompioPool::builder()
+    ///     .threads(1)
+    ///     .on_thread_start(|worker| SHARD.set(worker))
+    ///     .build()?;
+    /// assert_eq!(pool.run(async || SHARD.get()).await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called on each worker's thread after its last job is gone, with the worker's index; also when a
+    /// panic of the driver has ended the worker.
+    ///
+    /// It runs where jobs did: inside the Compio runtime's context, and Tokio's if there is one. What it
+    /// starts there is dropped. A panic of it ends there. A [`shutdown`](CompioPool::shutdown) waits for
+    /// it; so a hook that waits for the shutdown waits for ever.
+    pub fn on_thread_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.on_stop = Some(Arc::new(hook));
+        self
+    }
+
     /// Starts the workers.
     ///
     /// Blocks until each has set up its driver: a few milliseconds. That is for the start of a
     /// program; in an async task of a busy runtime use its `spawn_blocking`.
+    ///
+    /// On Unix the pool's threads, and those that they start, block every signal that may be sent to the
+    /// process: its handlers run on other threads, and no handler interrupts a job. A program that
+    /// samples itself with a timer's `SIGPROF` has to unblock it, in
+    /// [`on_thread_start`](Self::on_thread_start).
     ///
     /// # Errors
     ///
@@ -167,9 +346,15 @@ impl Builder {
         if self.thread_name.contains('\0') {
             return Err(BuildError::ThreadName(self.thread_name));
         }
-        let gate = Arc::new(Gate::new(self.threads));
+        // std would panic, or wrap around when it rounds up to whole pages.
+        if let Some(bytes) = self.stack_size.filter(|bytes| *bytes > MAX_STACK) {
+            return Err(BuildError::StackSize(bytes));
+        }
+        let plan = self.placement.plan()?;
+        // The blocking threads have an end of their own, as one more worker.
+        let gate = Arc::new(Gate::new(self.threads.saturating_add(1)));
         let admission = Arc::new(Admission::new(self.max_in_flight));
-        let blocking = self.blocking_threads();
+        let blocking = self.compio_blocking_threads();
         let mut started = Started::default();
         let mut starting = Vec::new();
         // All threads first, then all answers: their set-ups run side by side.
@@ -177,17 +362,23 @@ impl Builder {
             let (answer, ready) = mpsc::sync_channel(1);
             let setup = Setup {
                 index,
+                core: plan.core(index),
                 driver: self.driver,
                 tune: self.tune.clone(),
+                tokio: self.tokio.clone(),
                 idle: self.idle,
+                event_interval: self.event_interval,
+                on_start: self.on_start.clone(),
+                on_stop: self.on_stop.clone(),
                 blocking: blocking.clone(),
                 admission: Arc::clone(&admission),
                 gate: Arc::clone(&gate),
             };
-            match thread::Builder::new()
-                .name(format!("{}-{index}", self.thread_name))
-                .spawn(move || setup.run(&answer))
-            {
+            let mut thread = thread::Builder::new().name(format!("{}-{index}", self.thread_name));
+            if let Some(bytes) = self.stack_bytes() {
+                thread = thread.stack_size(bytes);
+            }
+            match signals::kept_away(|| thread.spawn(move || setup.run(&answer))) {
                 Ok(thread) => {
                     started.threads.push(thread);
                     starting.push(ready);
@@ -202,24 +393,39 @@ impl Builder {
                 }
             }
         }
-        if let Some((worker, source)) = started.await_all(starting) {
+        if let Some(refusal) = started.await_all(starting) {
             started.end();
-            return Err(BuildError::Driver {
-                worker,
-                driver: self.driver,
-                source,
-            });
+            return Err(refusal);
         }
+        let blocking = Blocking::new(
+            blocking::Config {
+                limit: self.blocking_threads,
+                name: format!("{}-blocking", self.thread_name),
+                stack_size: self.stack_bytes(),
+                mask: Mask::current(),
+            },
+            Arc::clone(&gate),
+        );
         Ok(CompioPool::new(PoolShared::new(
             started.keep(),
             admission,
+            Arc::new(blocking),
             gate,
         )))
     }
 
+    fn stack_bytes(&self) -> Option<usize> {
+        self.stack_size.map(|bytes| bytes.max(MIN_STACK))
+    }
+
     /// Compio's pool of threads for what its driver cannot do without blocking; none is started here.
-    fn blocking_threads(&self) -> AsyncifyPool {
+    fn compio_blocking_threads(&self) -> AsyncifyPool {
         let mut proactor = ProactorBuilder::new();
+        proactor.thread_pool_limit(match self.blocking_threads {
+            0 => 0,
+            // A driver spins while all are busy.
+            threads => threads.max(self.threads),
+        });
         if let Some(tune) = &self.tune {
             tune(&mut proactor);
         }
@@ -231,10 +437,15 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("threads", &self.threads)
+            .field("placement", &self.placement)
             .field("thread_name", &self.thread_name)
             .field("driver", &self.driver)
+            .field("tokio", &self.tokio.is_some())
             .field("idle", &self.idle)
             .field("max_in_flight", &self.max_in_flight)
+            .field("event_interval", &self.event_interval)
+            .field("blocking_threads", &self.blocking_threads)
+            .field("stack_size", &self.stack_size)
             .finish_non_exhaustive()
     }
 }
@@ -246,7 +457,7 @@ fn default_threads() -> usize {
         .min(4)
 }
 
-type Answer = io::Result<Arc<Shared>>;
+type Answer = Result<Arc<Shared>, BuildError>;
 
 /// The workers of a pool that is being built; ends them again unless they are kept.
 #[derive(Default)]
@@ -257,17 +468,20 @@ struct Started {
 
 impl Started {
     /// Takes every worker's answer; the first refusal is returned.
-    fn await_all(&mut self, starting: Vec<mpsc::Receiver<Answer>>) -> Option<(usize, io::Error)> {
+    fn await_all(&mut self, starting: Vec<mpsc::Receiver<Answer>>) -> Option<BuildError> {
         let mut refusal = None;
-        for (index, ready) in starting.into_iter().enumerate() {
+        for (worker, ready) in starting.into_iter().enumerate() {
             match ready.recv() {
                 Ok(Ok(shared)) => self.workers.push(shared),
-                Ok(Err(source)) => {
-                    refusal.get_or_insert((index, source));
+                Ok(Err(error)) => {
+                    refusal.get_or_insert(error);
                 }
                 // The thread panicked: the user's `proactor` did. The panic goes on in `drop`.
                 Err(mpsc::RecvError) => {
-                    refusal.get_or_insert((index, io::Error::other("the set-up panicked")));
+                    refusal.get_or_insert(BuildError::Thread {
+                        worker,
+                        source: io::Error::other("the set-up panicked"),
+                    });
                 }
             }
         }
@@ -306,9 +520,14 @@ impl Drop for Started {
 /// What a new thread needs to become a worker.
 struct Setup {
     index: usize,
+    core: Option<usize>,
     driver: Driver,
     tune: Option<Tune>,
+    tokio: Option<Handle>,
     idle: Wait,
+    event_interval: usize,
+    on_start: Option<Hook>,
+    on_stop: Option<Hook>,
     blocking: AsyncifyPool,
     admission: Arc<Admission<Job>>,
     gate: Arc<Gate>,
@@ -316,27 +535,76 @@ struct Setup {
 
 impl Setup {
     fn run(self, answer: &mpsc::SyncSender<Answer>) {
-        let (kind, runtime) = match self.runtime() {
-            Ok(runtime) => runtime,
+        let tokio = self.tokio.clone();
+        // For the life of the thread, not poll by poll: destructors and Compio's own tasks see it too,
+        // and a job that keeps a guard of its own across an await cannot make ours panic in the loop.
+        let context = tokio.as_ref().map(Handle::enter);
+        self.work(answer);
+        // Tokio panics if a job has leaked a guard.
+        swallow(|| drop(context));
+    }
+
+    fn work(self, answer: &mpsc::SyncSender<Answer>) {
+        let (kind, runtime) = match self.prepare() {
+            Ok(prepared) => prepared,
             Err(error) => {
                 _ = answer.send(Err(error));
                 return;
             }
         };
-        let shared = Arc::new(Shared::new(
-            self.index,
-            kind,
-            self.idle,
-            runtime.waker(),
-            self.admission,
-        ));
-        let mut worker = Worker::new(runtime.clone(), Arc::clone(&shared), self.gate);
+        let Self {
+            index,
+            tune,
+            idle,
+            event_interval,
+            on_start,
+            on_stop,
+            admission,
+            gate,
+            ..
+        } = self;
+        let shared = Arc::new(Shared::new(index, kind, idle, runtime.waker(), admission));
+        let mut worker = Worker::new(runtime.clone(), Arc::clone(&shared), gate, event_interval);
+        let started = catch(|| {
+            runtime.enter(|| {
+                if let Some(hook) = &on_start {
+                    hook(index);
+                }
+            });
+        });
+        // A shutdown waits for `end`: the user's closures are to be gone by then.
+        swallow(|| drop((tune, on_start)));
+        if let Err(payload) = started {
+            drop(runtime);
+            shutdown::end(worker, None::<fn()>);
+            _ = answer.send(Err(BuildError::ThreadStart {
+                worker: index,
+                panic: PanicPayload::new(payload),
+            }));
+            return;
+        }
         _ = answer.send(Ok(shared));
         // Jobs catch their own panics; what comes through is a failure of the driver, which ends
         // this worker, and the hook has reported it.
         swallow(|| runtime.enter(|| worker.run()));
         drop(runtime);
-        shutdown::end(worker);
+        shutdown::end(worker, on_stop.map(|hook| move || hook(index)));
+    }
+
+    fn prepare(&self) -> Result<(DriverKind, Runtime), BuildError> {
+        // First of all, so that what the driver allocates is close to the worker's CPU.
+        if let Some(core) = self.core {
+            pin(core).map_err(|source| BuildError::Pin {
+                worker: self.index,
+                core,
+                source,
+            })?;
+        }
+        self.runtime().map_err(|source| BuildError::Driver {
+            worker: self.index,
+            driver: self.driver,
+            source,
+        })
     }
 
     fn runtime(&self) -> io::Result<(DriverKind, Runtime)> {
@@ -370,11 +638,25 @@ impl Setup {
             proactor.reuse_thread_pool(self.blocking.clone());
             match Runtime::builder().with_proactor(proactor).build() {
                 Ok(runtime) => return Ok((outcome(*kind, runtime.driver_type()), runtime)),
-                Err(error) => last = error,
+                Err(error) => last = why_refused(*kind, error),
             }
         }
         Err(last)
     }
+}
+
+/// The operating system's own answer, where Compio keeps it to itself: its question about opcodes needs
+/// a ring, too, and where that is refused it says no more than that an opcode is not supported.
+fn why_refused(attempt: DriverKind, error: io::Error) -> io::Error {
+    #[cfg(target_os = "linux")]
+    if error.raw_os_error().is_none()
+        && matches!(attempt, DriverKind::IoUringTuned | DriverKind::IoUring)
+        && let Err(cause) = io_uring::IoUring::new(2)
+    {
+        return cause;
+    }
+    _ = attempt;
+    error
 }
 
 /// What an attempt has become: the user's `proactor` has the last word on the driver, too.

@@ -6,8 +6,8 @@ use super::builder::DriverKind;
 
 /// A snapshot of a pool's counters, from [`CompioPool::metrics`](super::CompioPool::metrics).
 ///
-/// Counters only grow, all but `in_flight` and `queued`, which say what there is now, and
-/// `wakeups_saved`, which is a difference. Those of different workers, and different counters of one
+/// Counters only grow, all but `in_flight`, `queued` and those of blocking work, which say what there
+/// is now, and `wakeups_saved`, which is a difference. Those of different workers, and different counters of one
 /// worker, are read one after the other, so that a busy pool's snapshot may be off by what happened
 /// meanwhile.
 #[derive(Clone, Debug)]
@@ -20,6 +20,10 @@ pub struct PoolMetrics {
     pub pending: usize,
     /// Callers of `run` and its like that wait because `max_in_flight` are in flight.
     pub waiting: usize,
+    /// Closures given to [`run_blocking`](crate::CompioPool::run_blocking) that wait for a thread.
+    pub blocking_queued: usize,
+    /// Closures given to `run_blocking` that run.
+    pub blocking_running: usize,
 }
 
 /// One worker's share of [`PoolMetrics`].

@@ -12,18 +12,20 @@
 //!
 //! | room | concept |
 //! |---|---|
-//! | `builder` | how a pool is set up |
+//! | `builder`, `placement`, `signals` | how a pool is set up |
 //! | `worker` | the loop of one thread, and what other threads may do to it |
 //! | `handle` | one chosen worker |
 //! | `admission` | who may hand in more work, and who waits for that |
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
+//! | `blocking` | threads for closures that block |
 //! | `gate`, `shutdown`, `quiet` | the end |
 //! | `metrics` | counters |
 //!
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
 
 mod admission;
+mod blocking;
 mod builder;
 mod doorbell;
 mod gate;
@@ -35,9 +37,11 @@ mod loom_admission;
 #[cfg(all(test, landbridge_loom))]
 mod loom_inbox;
 mod metrics;
+mod placement;
 mod quiet;
 mod run_queue;
 mod shutdown;
+mod signals;
 mod worker;
 
 use std::{
@@ -53,9 +57,11 @@ pub(crate) use admission::{Offered, Refused};
 pub use builder::{Builder, Driver, DriverKind};
 pub use handle::CompioHandle;
 pub use metrics::{PoolMetrics, WorkerMetrics};
+pub use placement::Placement;
 pub use shutdown::{Shutdown, ShutdownTimeout};
 
 use crate::unwind::swallow;
+pub(crate) use blocking::{Blocking, Refusal, Work};
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
@@ -138,7 +144,8 @@ impl CompioPool {
     ///
     /// Awaited by a job of this very pool, it waits for all *other* jobs and lets the calling job go
     /// on; the workers end once it has returned. A job that waits for the calling job is one of those
-    /// others: the two then wait for each other for ever.
+    /// others: the two then wait for each other for ever. So do closures given to
+    /// [`run_blocking`](Self::run_blocking), which a shutdown waits for as it does for jobs.
     ///
     /// Tasks that a job started with Compio's own `spawn` are not waited for: they are dropped when
     /// the jobs are done.
@@ -199,6 +206,7 @@ impl CompioPool {
     pub fn metrics(&self) -> PoolMetrics {
         let shared = self.shared();
         let (pending, waiting) = shared.admission.waiting();
+        let (blocking_queued, blocking_running) = shared.blocking.gauges();
         PoolMetrics {
             workers: shared
                 .workers
@@ -207,11 +215,17 @@ impl CompioPool {
                 .collect(),
             pending,
             waiting,
+            blocking_queued,
+            blocking_running,
         }
     }
 
     pub(crate) fn shared(&self) -> &Arc<PoolShared> {
         &self.alive.shared
+    }
+
+    pub(crate) fn blocking(&self) -> &Arc<Blocking> {
+        &self.shared().blocking
     }
 }
 
@@ -266,14 +280,21 @@ impl Drop for KeepAlive {
 pub(crate) struct PoolShared {
     workers: Box<[Arc<Shared>]>,
     admission: Arc<Admission<Job>>,
+    blocking: Arc<Blocking>,
     gate: Arc<Gate>,
 }
 
 impl PoolShared {
-    fn new(workers: Box<[Arc<Shared>]>, admission: Arc<Admission<Job>>, gate: Arc<Gate>) -> Self {
+    fn new(
+        workers: Box<[Arc<Shared>]>,
+        admission: Arc<Admission<Job>>,
+        blocking: Arc<Blocking>,
+        gate: Arc<Gate>,
+    ) -> Self {
         Self {
             workers,
             admission,
+            blocking,
             gate,
         }
     }
@@ -285,6 +306,7 @@ impl PoolShared {
         for worker in &self.workers {
             worker.order(command);
         }
+        self.blocking.close(command == Command::Stop);
     }
 
     fn order_cut_off(&self, deadline: Instant) {
@@ -298,12 +320,14 @@ impl PoolShared {
         self.workers.iter().map(cut_off).sum()
     }
 
-    /// See [`Local::exempt_current`]; whether the caller is a job of this pool.
+    /// See [`Local::exempt_current`]; whether the caller is a job of this pool, or a closure on one of
+    /// its blocking threads.
     fn exempt_current_job(&self) -> bool {
-        with_local(|local| {
-            let ours = self.own_index(local).is_some();
-            ours && local.exempt_current()
-        }) == Some(true)
+        self.blocking.exempt_current()
+            || with_local(|local| {
+                let ours = self.own_index(local).is_some();
+                ours && local.exempt_current()
+            }) == Some(true)
     }
 
     /// The worker that unaddressed work goes to: of two, the one with less to do.

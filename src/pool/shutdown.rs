@@ -30,13 +30,19 @@ const DROPS_PER_DRIVER_POLL: usize = 32;
 /// Rounds of waking and dropping. A destructor may start new tasks; one that always does is cut off.
 const ROUNDS: usize = 64;
 
-/// Ends a worker after its loop. Whatever it still has is dropped here, on its own thread.
-pub(crate) fn end(worker: Worker) {
+/// Ends a worker after its loop. Whatever it still has is dropped here, on its own thread; then the
+/// user's `stopping` is called.
+pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
     let was_drained = worker.is_drained();
     let (runtime, local, gate) = worker.leave();
     local.shared.set_ending();
     let quiet = runtime.enter(|| {
         drop_tasks(&runtime, &local);
+        if let Some(stopping) = stopping {
+            swallow(stopping);
+            // What it has started, though its pool is ending.
+            drop_tasks(&runtime, &local);
+        }
         // From here on nothing can be added.
         local.close();
         local.drop_unadmitted(false);

@@ -34,7 +34,8 @@ use crate::{
     unwind::swallow,
 };
 
-/// Jobs between two looks at the driver, while there are jobs: what Compio's own loop does.
+/// Jobs between two looks at the driver, while there are jobs, unless the builder says otherwise: what
+/// Compio's own loop does.
 pub(crate) const EVENT_INTERVAL: usize = 61;
 /// Turns of a look between two looks at the driver. A turn is a few nanoseconds to a few tens; asking
 /// the kernel costs about a microsecond, and with `coop_taskrun` no completion arrives without it.
@@ -439,6 +440,8 @@ pub(crate) struct Worker {
     pub(crate) local: Rc<Local>,
     gate: Arc<Gate>,
     look: Look,
+    /// Jobs between two looks at the driver; not 0.
+    event_interval: usize,
     drained: bool,
     /// What was in flight when it was last seen that the worker is not over.
     seen_in_flight: usize,
@@ -446,7 +449,12 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Makes this thread a worker.
-    pub(crate) fn new(runtime: Runtime, shared: Arc<Shared>, gate: Arc<Gate>) -> Self {
+    pub(crate) fn new(
+        runtime: Runtime,
+        shared: Arc<Shared>,
+        gate: Arc<Gate>,
+        event_interval: usize,
+    ) -> Self {
         let look = Look::with_bound(shared.wait, LOOK);
         let local = Local::new(shared);
         LOCAL.set(Some(Rc::clone(&local)));
@@ -455,6 +463,7 @@ impl Worker {
             local,
             gate,
             look,
+            event_interval,
             drained: false,
             seen_in_flight: 0,
         }
@@ -472,7 +481,7 @@ impl Worker {
             if self.is_over(command) {
                 return;
             }
-            if compio_has_more || !self.local.queue.is_empty() || unpolled >= EVENT_INTERVAL {
+            if compio_has_more || !self.local.queue.is_empty() || unpolled >= self.event_interval {
                 self.runtime.poll_with(Some(Duration::ZERO));
                 unpolled = 0;
             } else if self.local.shared.inbox.0.is_empty() && !self.look_again(command) {
@@ -483,7 +492,7 @@ impl Worker {
     }
 
     fn run_batch(&self) -> usize {
-        for ran in 0..EVENT_INTERVAL {
+        for ran in 0..self.event_interval {
             match self.local.shared.command() {
                 Command::Run => {}
                 Command::Drain => self.local.cut_off_in_time(),
@@ -495,7 +504,7 @@ impl Worker {
                 None => return ran,
             }
         }
-        EVENT_INTERVAL
+        self.event_interval
     }
 
     fn is_over(&mut self, command: Command) -> bool {

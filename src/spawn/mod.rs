@@ -3,6 +3,7 @@
 //! | from | to | how |
 //! |---|---|---|
 //! | anywhere | a Compio worker | [`CompioPool::run`], [`CompioPool::spawn`] |
+//! | anywhere | a thread that may block | [`CompioPool::run_blocking`] |
 //! | anywhere | Tokio | [`TokioHandleExt::run`] |
 //!
 //! What both directions promise:
@@ -15,6 +16,7 @@
 //! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same |
 //! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same |
 
+mod blocking;
 mod handover;
 mod join;
 #[cfg(all(test, landbridge_loom))]
@@ -25,6 +27,7 @@ mod to_tokio;
 
 use std::{future::Future, panic::Location, sync::Arc};
 
+pub use blocking::RunBlocking;
 pub use join::{AbortHandle, JoinHandle};
 pub use run::Run;
 pub use to_tokio::{RunOnTokio, TokioHandleExt};

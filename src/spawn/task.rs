@@ -253,7 +253,9 @@ where
             Some(key) => {
                 let count = match &result {
                     Ok(_) => &home.own.0.completed,
-                    Err(JoinError::Panicked(_)) => &home.own.0.panicked,
+                    Err(JoinError::Panicked(_) | JoinError::NoBlockingThreads) => {
+                        &home.own.0.panicked
+                    }
                     Err(_) => &home.own.0.cancelled,
                 };
                 // Only the worker gets here: the task has been started.

@@ -30,6 +30,9 @@ use landbridge::{
     pool::{Builder, DriverKind},
 };
 
+#[cfg(target_os = "linux")]
+pub mod seccomp;
+
 /// Far longer than anything here takes, on a machine that is busy with something else too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -320,6 +323,11 @@ pub fn descriptor_count() -> usize {
 /// For what belongs to the whole process: its threads, its descriptors, its limits, whether it
 /// survives. `test` is the calling test's name, with its path within the binary.
 pub fn in_child(test: &str, body: impl FnOnce()) {
+    in_child_with(test, |_| {}, body);
+}
+
+/// The same, with a say in how the process is started.
+pub fn in_child_with(test: &str, prepare: impl FnOnce(&mut Command), body: impl FnOnce()) {
     const MARK: &str = "LANDBRIDGE_TEST_CHILD";
 
     if std::env::var_os(MARK).is_some_and(|name| name == test) {
@@ -327,11 +335,12 @@ pub fn in_child(test: &str, body: impl FnOnce()) {
         body();
         return;
     }
-    let output = Command::new(std::env::current_exe().expect("this test binary"))
+    let mut command = Command::new(std::env::current_exe().expect("this test binary"));
+    command
         .args(["--exact", test, "--test-threads=1", "--nocapture"])
-        .env(MARK, test)
-        .output()
-        .expect("the test binary starts");
+        .env(MARK, test);
+    prepare(&mut command);
+    let output = command.output().expect("the test binary starts");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("1 passed"),
