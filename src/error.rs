@@ -1,7 +1,9 @@
 //! Every public error of this crate.
 
 #[cfg(feature = "pool")]
-pub use crossing::{BuildError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError};
+pub use crossing::{
+    BuildError, HostError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError,
+};
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -44,6 +46,9 @@ mod crossing {
         /// The pool or runtime that had the work went away before the work was done.
         #[error("the runtime that had the work went away")]
         RuntimeGone,
+        /// The hosted object was taken by [`Remote::finish`](crate::spawn::Remote::finish).
+        #[error("the hosted object was taken by `finish`")]
+        Finished,
     }
 
     impl JoinError {
@@ -73,9 +78,36 @@ mod crossing {
             let kind = match error {
                 JoinError::RuntimeGone => io::ErrorKind::BrokenPipe,
                 // Not `Interrupted`: whoever sees that tries again.
-                JoinError::Cancelled | JoinError::Panicked(_) => io::ErrorKind::Other,
+                JoinError::Cancelled | JoinError::Panicked(_) | JoinError::Finished => {
+                    io::ErrorKind::Other
+                }
             };
             Self::new(kind, error)
+        }
+    }
+
+    /// Why there is no hosted object; from [`CompioPool::host`](crate::CompioPool::host).
+    ///
+    /// Converts into [`io::Error`] if the error of opening does: that error itself, then.
+    #[derive(Debug, thiserror::Error)]
+    pub enum HostError<E> {
+        /// Opening it failed.
+        #[error("the object to be hosted could not be opened")]
+        Open(#[source] E),
+        /// Opening it did not come to an end.
+        #[error("the object to be hosted was not opened")]
+        Join(#[from] JoinError),
+    }
+
+    impl<E> From<HostError<E>> for io::Error
+    where
+        E: Into<Self>,
+    {
+        fn from(error: HostError<E>) -> Self {
+            match error {
+                HostError::Open(error) => error.into(),
+                HostError::Join(error) => error.into(),
+            }
         }
     }
 

@@ -110,7 +110,7 @@ pub use error::JoinError;
 #[cfg(feature = "pool")]
 pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
-pub use spawn::{AbortHandle, JoinHandle, TokioHandleExt};
+pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
 
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]

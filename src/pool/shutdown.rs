@@ -37,6 +37,8 @@ pub(crate) fn end(worker: Worker) {
     local.shared.set_ending();
     let quiet = runtime.enter(|| {
         drop_tasks(&runtime, &local);
+        // After the tasks, which use them.
+        drop_hosted(&runtime, &local);
         // From here on nothing can be added.
         local.close();
         local.drop_unadmitted(false);
@@ -71,12 +73,23 @@ fn drop_tasks(runtime: &Runtime, local: &Rc<Local>) {
     }
 }
 
+/// Drops the objects that live here for handles elsewhere. No task is left that could make more.
+fn drop_hosted(runtime: &Runtime, local: &Local) {
+    drop_each(runtime, local.evict_all());
+}
+
 fn drop_queued(runtime: &Runtime, local: &Local) {
-    // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
+    drop_each(runtime, std::iter::from_fn(|| local.queue.pop()));
+}
+
+/// Drops one after the other, and has the driver send the cancels that this leaves, before they are
+/// too many for it.
+fn drop_each<T>(runtime: &Runtime, values: impl Iterator<Item = T>) {
+    // A driver that fails must not keep the rest from being dropped: somebody waits for each task.
     let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
     let mut dropped = 0;
-    while let Some(job) = local.queue.pop() {
-        drop(job);
+    for value in values {
+        swallow(|| drop(value));
         dropped += 1;
         if dropped % DROPS_PER_DRIVER_POLL == 0 {
             flush();

@@ -19,6 +19,7 @@ mod handover;
 mod join;
 #[cfg(all(test, landbridge_loom))]
 mod loom_handover;
+mod remote;
 mod run;
 pub(crate) mod task;
 mod to_tokio;
@@ -26,6 +27,7 @@ mod to_tokio;
 use std::{future::Future, panic::Location, sync::Arc};
 
 pub use join::{AbortHandle, JoinHandle};
+pub use remote::{Call, CallMut, Finish, Host, Remote};
 pub use run::Run;
 pub use to_tokio::{RunOnTokio, TokioHandleExt};
 
