@@ -167,8 +167,16 @@ impl<T> Scoped<T> {
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        let task = self.0.as_ref().expect("taken in drop only");
-        task.metadata().poll(cx)
+        self.cell().poll(cx)
+    }
+
+    /// [`poll`](Self::poll) without looking again before sleep.
+    pub(super) fn poll_quietly(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        self.cell().result.poll(cx)
+    }
+
+    fn cell(&self) -> &Cell<T> {
+        self.0.as_ref().expect("taken in drop only").metadata()
     }
 }
 

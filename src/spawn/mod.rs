@@ -15,6 +15,7 @@
 //! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same |
 //! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same |
 
+mod broadcast;
 mod handover;
 mod join;
 #[cfg(all(test, landbridge_loom))]
@@ -26,6 +27,7 @@ mod to_tokio;
 
 use std::{future::Future, panic::Location, sync::Arc};
 
+pub use broadcast::Broadcast;
 pub use join::{AbortHandle, JoinHandle};
 pub use remote::{Call, CallMut, Finish, Host, Remote};
 pub use run::Run;
