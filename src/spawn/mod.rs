@@ -22,6 +22,7 @@ mod join;
 mod loom_handover;
 mod remote;
 mod run;
+mod stream;
 pub(crate) mod task;
 mod to_tokio;
 
@@ -31,7 +32,8 @@ pub use broadcast::Broadcast;
 pub use join::{AbortHandle, JoinHandle};
 pub use remote::{Call, CallMut, Finish, Host, Remote};
 pub use run::Run;
-pub use to_tokio::{RunOnTokio, TokioHandleExt};
+pub use stream::RunStream;
+pub use to_tokio::{RunOnTokio, RunStreamOnTokio, TokioHandleExt};
 
 use crate::{
     error::TrySpawnError,

@@ -3,17 +3,22 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use futures::{Stream, stream::FusedStream};
 use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,
     task::{JoinError as TokioJoinError, JoinHandle as TokioJoinHandle},
 };
 
-use super::join::look_again;
+use super::{
+    join::look_again,
+    stream::{Items, produce},
+};
 use crate::{
     channel::Wait,
     error::JoinError,
@@ -74,6 +79,53 @@ pub trait TokioHandleExt: sealed::Sealed {
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static;
+
+    /// Runs `stream` on the Tokio runtime, and yields its items here. Structured: it ends with what is
+    /// returned.
+    ///
+    /// Lazy, bounded and ended as [`CompioPool::stream`](crate::CompioPool::stream) is.
+    ///
+    /// # Where it runs
+    ///
+    /// On the threads of the runtime behind the handle, in a task of its own: also when a task of that
+    /// very runtime asks for it. The items may be dropped anywhere.
+    ///
+    /// # Cancel safety
+    ///
+    /// Waiting for an item and giving up loses nothing. Dropping what is returned aborts the stream over
+    /// there, and drops the items that are on their way.
+    ///
+    /// # Errors
+    ///
+    /// The last item is [`JoinError::Panicked`] if the stream panicked, [`JoinError::RuntimeGone`] if the
+    /// runtime was shut down first, or had been before. All items made before that come first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use futures::{StreamExt, TryStreamExt, stream};
+    /// use landbridge::TokioHandleExt;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tokio = tokio::runtime::Runtime::new()?;
+    /// let handle = tokio.handle().clone();
+    /// let ticks = compio::runtime::Runtime::new()?.block_on(async move {
+    ///     let ticks = stream::iter(0..3).then(async |n| {
+    ///         tokio::time::sleep(Duration::from_millis(1)).await;
+    ///         n
+    ///     });
+    ///     handle.run_stream(ticks).try_collect::<Vec<_>>().await
+    /// })?;
+    /// assert_eq!(ticks, [0, 1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn run_stream<S>(&self, stream: S) -> RunStreamOnTokio<S>
+    where
+        S: Stream + Send + 'static,
+        S::Item: Send + 'static;
 }
 
 impl TokioHandleExt for Handle {
@@ -87,6 +139,20 @@ impl TokioHandleExt for Handle {
                 handle: self.clone(),
                 future: Some(future),
             },
+        }
+    }
+
+    fn run_stream<S>(&self, stream: S) -> RunStreamOnTokio<S>
+    where
+        S: Stream + Send + 'static,
+        S::Item: Send + 'static,
+    {
+        RunStreamOnTokio {
+            state: StreamState::Idle {
+                handle: self.clone(),
+                stream,
+            },
+            items: Items::new(),
         }
     }
 }
@@ -184,6 +250,85 @@ where
     }
 }
 
+/// The items of a stream on Tokio; from [`TokioHandleExt::run_stream`].
+///
+/// Lazy: nothing is spawned before the first poll.
+#[must_use = "nothing is streamed unless this is polled"]
+pub struct RunStreamOnTokio<S: Stream> {
+    state: StreamState<S>,
+    items: Items<S::Item>,
+}
+
+enum StreamState<S> {
+    Idle { handle: Handle, stream: S },
+    There { work: Aborting<()> },
+    Done,
+}
+
+impl<S: Stream> RunStreamOnTokio<S> {
+    /// As [`RunStream::capacity`](super::RunStream::capacity).
+    pub fn capacity(mut self, items: usize) -> Self {
+        self.items.set_capacity(items);
+        self
+    }
+}
+
+// Nothing in it is pinned: the stream is moved to Tokio before it is polled.
+impl<S: Stream> Unpin for RunStreamOnTokio<S> {}
+
+impl<S> Stream for RunStreamOnTokio<S>
+where
+    S: Stream + Send + 'static,
+    S::Item: Send + 'static,
+{
+    type Item = Result<S::Item, JoinError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { state, items } = &mut *self;
+        if let StreamState::Idle { .. } = state {
+            let StreamState::Idle { handle, stream } = mem::replace(state, StreamState::Done)
+            else {
+                unreachable!("just seen");
+            };
+            let sender = items.start(Wait::Adaptive);
+            *state = StreamState::There {
+                work: Aborting(handle.spawn(produce(stream, sender))),
+            };
+        }
+        items.poll_next(cx, |cx| {
+            let StreamState::There { work } = state else {
+                unreachable!("it has been spawned, and its result is taken once");
+            };
+            let result = Pin::new(&mut work.0).poll(cx);
+            if result.is_ready() {
+                *state = StreamState::Done;
+            }
+            result.map(|result| result.map_err(from_tokio))
+        })
+    }
+}
+
+impl<S> FusedStream for RunStreamOnTokio<S>
+where
+    S: Stream + Send + 'static,
+    S::Item: Send + 'static,
+{
+    fn is_terminated(&self) -> bool {
+        self.items.is_over()
+    }
+}
+
+impl<S: Stream> fmt::Debug for RunStreamOnTokio<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            StreamState::Idle { .. } => "not spawned",
+            StreamState::There { .. } => "streaming",
+            StreamState::Done => "done",
+        };
+        f.debug_tuple("RunStreamOnTokio").field(&state).finish()
+    }
+}
+
 /// Whether the caller is a task of `handle`'s runtime, so that polling here is polling there.
 ///
 /// A Tokio context alone does not say so: it may have been entered by a thread that Compio drives.
@@ -193,7 +338,8 @@ fn is_task_of(handle: &Handle) -> bool {
         && compio::runtime::Runtime::try_with_current(|_| ()).is_err()
 }
 
-/// Nobody but a dropped [`Aborting`] aborts the work: it was the runtime's end that cancelled it.
+/// Nobody is left to see that a dropped [`Aborting`] has aborted the work: for all others it was the
+/// runtime's end that cancelled it.
 fn from_tokio(error: TokioJoinError) -> JoinError {
     match error.try_into_panic() {
         Ok(payload) => JoinError::panicked(payload),
