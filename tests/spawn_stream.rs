@@ -23,9 +23,12 @@ use futures::{
     future::{poll_immediate, ready},
     stream::{self, FusedStream},
 };
-use landbridge::{CompioHandle, CompioPool, TokioHandleExt, error::JoinError, test_util::both};
+use landbridge::{
+    CompioHandle, CompioPool, JoinHandle, TokioHandleExt, error::JoinError, test_util::both,
+};
 use support::{
-    OnDrop, Tally, assert_lives, block_on, eventually, for_each_driver, hold, poll_once, watchdog,
+    OnDrop, Tally, assert_lives, block_on, eventually, eventually_async, for_each_driver, hold,
+    poll_once, watchdog,
 };
 
 /// A stream of `Rc`s and Compio's timers: it cannot leave its thread.
@@ -526,6 +529,84 @@ fn a_tokio_runtime_that_goes_away_is_the_last_item() {
         ));
         assert!(stream.is_terminated() && block_on(stream.next()).is_none());
     }
+}
+
+/// One handle for both sides: each promise of `JoinHandle`, with the work on Tokio.
+#[test]
+fn work_spawned_across_to_tokio_keeps_the_promises_of_a_join_handle() {
+    let _watchdog = watchdog();
+    let tokio = tokio_runtime();
+    let handle = tokio.handle().clone();
+    both(async || {
+        let work = || async {
+            tokio::time::sleep(Duration::from_micros(10)).await;
+            42
+        };
+        assert_eq!(handle.spawn_across(work()).await.unwrap(), 42);
+
+        let finished = handle.spawn_across(work());
+        eventually_async("it is finished", || finished.is_finished()).await;
+        // Too late: the output is there.
+        finished.abort();
+        assert_eq!(finished.cancel().await.unwrap(), 42);
+
+        let panicked: JoinHandle<()> =
+            handle.spawn_across(async { resume_unwind(Box::new("over")) });
+        let Err(JoinError::Panicked(panic)) = panicked.await else {
+            unreachable!()
+        };
+        assert_eq!(panic.message().as_deref(), Some("over"));
+
+        // Dropping the handle lets the work go on.
+        let (done, is_done) = oneshot::channel();
+        let (go, may_go) = oneshot::channel::<()>();
+        drop(handle.spawn_across(async move {
+            may_go.await.unwrap();
+            done.send(7).unwrap();
+        }));
+        go.send(()).unwrap();
+        assert_eq!(is_done.await.unwrap(), 7);
+
+        // `cancel` resolves when the future has been dropped.
+        let tally = Tally::new();
+        let counted = tally.make();
+        let endless = handle.spawn_across(async move {
+            let _counted = counted;
+            pending::<()>().await;
+        });
+        assert!(!endless.is_finished());
+        assert!(matches!(endless.cancel().await, Err(JoinError::Cancelled)));
+        assert_eq!(tally.alive(), 0);
+
+        let endless = handle.spawn_across(pending::<()>());
+        let abort = endless.abort_handle();
+        let (aborting, abort_again) = (abort.clone(), format!("{abort:?}"));
+        thread::spawn(move || aborting.abort()).join().unwrap();
+        assert!(matches!(endless.await, Err(JoinError::Cancelled)));
+        abort.abort();
+        assert!(abort_again.contains("AbortHandle"));
+    });
+}
+
+/// A runtime that goes away is not the same as work that was aborted, and the handle knows.
+#[test]
+fn a_handle_of_work_on_tokio_tells_the_runtimes_end_from_an_abort() {
+    let _watchdog = watchdog();
+    let tokio = tokio_runtime();
+    let handle = tokio.handle().clone();
+    let (lost, aborted) = (
+        handle.spawn_across(pending::<()>()),
+        handle.spawn_across(pending::<()>()),
+    );
+    aborted.abort();
+    drop(tokio);
+    let abort = lost.abort_handle();
+    // After the fact: it changes nothing.
+    abort.abort();
+    assert!(matches!(block_on(lost), Err(JoinError::RuntimeGone)));
+    assert!(matches!(block_on(aborted), Err(JoinError::Cancelled)));
+    let late = handle.spawn_across(async { 1 });
+    assert!(matches!(block_on(late), Err(JoinError::RuntimeGone)));
 }
 
 /// Each wake-up of a stream must lead somewhere: polled only when woken, it gets to its end.

@@ -5,17 +5,24 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use futures::{Stream, stream::FusedStream};
 use pin_project_lite::pin_project;
 use tokio::{
-    runtime::Handle,
-    task::{JoinError as TokioJoinError, JoinHandle as TokioJoinHandle},
+    runtime::{Handle, Id},
+    task::{
+        AbortHandle as TokioAbortHandle, JoinError as TokioJoinError, JoinHandle as TokioJoinHandle,
+    },
 };
 
 use super::{
+    JoinHandle,
     join::look_again,
     stream::{Items, produce},
 };
@@ -28,7 +35,8 @@ use crate::{
 /// Runs work on a Tokio runtime from anywhere, a Compio task in particular.
 ///
 /// Unstructured work needs no bridge: `Handle::spawn` of Tokio works from any thread, and its handle
-/// may be awaited on any runtime.
+/// may be awaited on any runtime. [`spawn_across`](Self::spawn_across) is for where this crate's
+/// [`JoinHandle`] is wanted.
 pub trait TokioHandleExt: sealed::Sealed {
     /// Runs `future` on the Tokio runtime and waits for it.
     ///
@@ -126,6 +134,43 @@ pub trait TokioHandleExt: sealed::Sealed {
     where
         S: Stream + Send + 'static,
         S::Item: Send + 'static;
+
+    /// Starts `future` on the Tokio runtime; it goes on by itself.
+    ///
+    /// What [`CompioPool::spawn`](crate::CompioPool::spawn) is for the other direction, with the same
+    /// handle and its promises; so that code which keeps handles need not know which side the work is on.
+    ///
+    /// # Where it runs
+    ///
+    /// On the threads of the runtime behind the handle.
+    ///
+    /// # Errors
+    ///
+    /// The handle resolves to [`JoinError::RuntimeGone`] if the runtime is shut down before the work is
+    /// done, or had been before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use landbridge::{TokioHandleExt, error::JoinError};
+    ///
+    /// let tokio = tokio::runtime::Runtime::new()?;
+    /// let handle = tokio.handle().clone();
+    /// compio::runtime::Runtime::new()?.block_on(async move {
+    ///     assert_eq!(handle.spawn_across(async { 42 }).await?, 42);
+    ///
+    ///     let endless = handle.spawn_across(std::future::pending::<()>());
+    ///     assert!(matches!(endless.cancel().await, Err(JoinError::Cancelled)));
+    ///     Ok::<_, JoinError>(())
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn spawn_across<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static;
 }
 
 impl TokioHandleExt for Handle {
@@ -154,6 +199,19 @@ impl TokioHandleExt for Handle {
             },
             items: Items::new(),
         }
+    }
+
+    #[track_caller]
+    fn spawn_across<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        JoinHandle::on_tokio(OnTokio {
+            work: self.spawn(future),
+            runtime: self.id(),
+            aborted: Arc::default(),
+        })
     }
 }
 
@@ -329,12 +387,70 @@ impl<S: Stream> fmt::Debug for RunStreamOnTokio<S> {
     }
 }
 
+/// What a [`JoinHandle`] has of work on Tokio.
+pub(super) struct OnTokio<T> {
+    work: TokioJoinHandle<T>,
+    runtime: Id,
+    /// Tokio says the same of work that was aborted and of work whose runtime went away.
+    aborted: Arc<AtomicBool>,
+}
+
+impl<T> OnTokio<T> {
+    pub(super) fn is_finished(&self) -> bool {
+        self.work.is_finished()
+    }
+
+    pub(super) fn abort_handle(&self) -> AbortOnTokio {
+        AbortOnTokio {
+            work: self.work.abort_handle(),
+            aborted: Arc::clone(&self.aborted),
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        // The only thread of a runtime cannot finish the work while it looks.
+        if !is_thread_of(self.runtime) && !self.is_finished() {
+            look_again(Wait::Adaptive, || self.is_finished());
+        }
+        Pin::new(&mut self.work).poll(cx).map(|result| {
+            result.map_err(|error| match from_tokio(error) {
+                JoinError::RuntimeGone if self.aborted.load(Ordering::Relaxed) => {
+                    JoinError::Cancelled
+                }
+                other => other,
+            })
+        })
+    }
+}
+
+/// What an [`AbortHandle`](super::AbortHandle) has of work on Tokio.
+#[derive(Clone, Debug)]
+pub(super) struct AbortOnTokio {
+    work: TokioAbortHandle,
+    aborted: Arc<AtomicBool>,
+}
+
+impl AbortOnTokio {
+    pub(super) fn abort(&self) {
+        if self.work.is_finished() {
+            return;
+        }
+        // Before the abort, which hands it on to whoever sees the work end because of that.
+        self.aborted.store(true, Ordering::Relaxed);
+        self.work.abort();
+    }
+}
+
 /// Whether the caller is a task of `handle`'s runtime, so that polling here is polling there.
 ///
 /// A Tokio context alone does not say so: it may have been entered by a thread that Compio drives.
 fn is_task_of(handle: &Handle) -> bool {
-    tokio::task::try_id().is_some()
-        && Handle::try_current().is_ok_and(|current| current.id() == handle.id())
+    tokio::task::try_id().is_some() && is_thread_of(handle.id())
+}
+
+/// Whether this thread is in the context of that runtime, and Compio does not drive it.
+fn is_thread_of(runtime: Id) -> bool {
+    Handle::try_current().is_ok_and(|current| current.id() == runtime)
         && compio::runtime::Runtime::try_with_current(|_| ()).is_err()
 }
 
