@@ -1,9 +1,9 @@
 //! The end of a worker, and of a pool.
 //!
 //! Compio's runtime may not simply be dropped: its driver frees the buffers of operations that the
-//! kernel may still be writing to (`docs/upstream.md`). So a worker first drops its tasks, a few at a
-//! time so that no cancel is lost for want of room in the ring, then waits until the kernel has
-//! answered for every operation, and only then drops the runtime. A runtime for which the kernel does
+//! kernel may still be writing to (`docs/upstream.md`). So a worker first drops its tasks, then the
+//! objects it hosts, a few at a time so that no cancel is lost for want of room in the ring, then waits
+//! until the kernel has answered for every operation, and only then drops the runtime. A runtime for which the kernel does
 //! not answer in time is leaked, and counted.
 
 use std::{

@@ -3,7 +3,11 @@
 //! | from | to | how |
 //! |---|---|---|
 //! | anywhere | a Compio worker | [`CompioPool::run`], [`CompioPool::spawn`] |
-//! | anywhere | Tokio | [`TokioHandleExt::run`] |
+//! | anywhere | every Compio worker | [`CompioPool::broadcast`] |
+//! | a stream on a Compio worker | anywhere | [`CompioPool::stream`] |
+//! | anywhere | an object that stays on a Compio worker | [`CompioPool::host`], [`Remote`] |
+//! | anywhere | Tokio | [`TokioHandleExt::run`], [`TokioHandleExt::spawn_across`] |
+//! | a stream on Tokio | anywhere | [`TokioHandleExt::run_stream`] |
 //!
 //! What both directions promise:
 //!
@@ -14,6 +18,9 @@
 //! | the work panics | [`JoinError::Panicked`](crate::error::JoinError::Panicked), payload kept; the worker lives on | the same |
 //! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same |
 //! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same |
+//!
+//! What is not `spawn` promises what `run` does: a call of a [`Remote`], a stream, each share of a
+//! broadcast.
 
 mod broadcast;
 mod handover;
