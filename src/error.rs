@@ -1,7 +1,9 @@
 //! Every public error of this crate.
 
 #[cfg(feature = "pool")]
-pub use crossing::{BuildError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError};
+pub use crossing::{
+    BuildError, HostError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError,
+};
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -48,6 +50,9 @@ mod crossing {
         /// `blocking_threads(0)`, or the operating system refused its first such thread.
         #[error("the pool has no thread for work that blocks")]
         NoBlockingThreads,
+        /// The hosted object was taken by [`Remote::finish`](crate::spawn::Remote::finish).
+        #[error("the hosted object was taken by `finish`")]
+        Finished,
     }
 
     /// What Compio's drivers panic with when an operation needs a blocking thread and may have none.
@@ -84,11 +89,37 @@ mod crossing {
             let kind = match error {
                 JoinError::RuntimeGone => io::ErrorKind::BrokenPipe,
                 // Not `Interrupted`: whoever sees that tries again.
-                JoinError::Cancelled | JoinError::Panicked(_) | JoinError::NoBlockingThreads => {
-                    io::ErrorKind::Other
-                }
+                JoinError::Cancelled
+                | JoinError::Panicked(_)
+                | JoinError::Finished
+                | JoinError::NoBlockingThreads => io::ErrorKind::Other,
             };
             Self::new(kind, error)
+        }
+    }
+
+    /// Why there is no hosted object; from [`CompioPool::host`](crate::CompioPool::host).
+    ///
+    /// Converts into [`io::Error`] if the error of opening does: that error itself, then.
+    #[derive(Debug, thiserror::Error)]
+    pub enum HostError<E> {
+        /// Opening it failed.
+        #[error("the object to be hosted could not be opened")]
+        Open(#[source] E),
+        /// Opening it did not come to an end.
+        #[error("the object to be hosted was not opened")]
+        Join(#[from] JoinError),
+    }
+
+    impl<E> From<HostError<E>> for io::Error
+    where
+        E: Into<Self>,
+    {
+        fn from(error: HostError<E>) -> Self {
+            match error {
+                HostError::Open(error) => error.into(),
+                HostError::Join(error) => error.into(),
+            }
         }
     }
 

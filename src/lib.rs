@@ -26,7 +26,9 @@
 //! | your situation | use | cost |
 //! |---|---|---|
 //! | work belongs on Compio's threads | [`CompioPool::run`](pool::CompioPool::run), [`CompioPool::spawn`](pool::CompioPool::spawn) | one allocation, at most one wake-up each way |
-//! | work belongs on Tokio's threads | [`TokioHandleExt::run`] | the same |
+//! | something that is not `Send` is to be used from everywhere | [`CompioPool::host`](pool::CompioPool::host), [`Remote`] | the same for each call |
+//! | what comes from Compio comes piece by piece | [`CompioPool::stream`](pool::CompioPool::stream) | at most a wake-up for each batch |
+//! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
@@ -110,7 +112,7 @@ pub use error::JoinError;
 #[cfg(feature = "pool")]
 pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
-pub use spawn::{AbortHandle, JoinHandle, TokioHandleExt};
+pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
 
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]

@@ -3,19 +3,25 @@
 
 use std::{cell::Cell, fmt::Debug, future::Ready, rc::Rc};
 
+use futures::StreamExt;
 use landbridge::{
-    CompioPool, Driver, JoinHandle, TokioHandleExt, Wait,
+    AbortHandle, CompioPool, Driver, JoinHandle, Remote, TokioHandleExt, Wait,
     channel::{
         self,
         spsc::{Permit, Receiver, Sender},
     },
-    error::{BuildError, JoinError, PanicPayload, SendError, TryRecvError, TrySendError},
+    error::{
+        BuildError, HostError, JoinError, PanicPayload, SendError, TryRecvError, TrySendError,
+    },
     io::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
     pool::{Builder, DriverKind, Placement, PoolMetrics, Shutdown, WorkerMetrics},
-    spawn::{Run, RunBlocking, RunOnTokio},
+    spawn::{
+        Broadcast, Call, CallMut, Finish, Host, Run, RunBlocking, RunOnTokio, RunStream,
+        RunStreamOnTokio,
+    },
 };
 
 /// `assert_traits!(Type: [Send, !Sync];)`: compiles only if it is so.
@@ -94,6 +100,56 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         RunOnTokio<std::future::Pending<Stays>>: [!Send, !Sync, Debug];
         RunOnTokio<Pinned>: [Send, Sync, !Unpin, Debug];
         RunOnTokio<Staying>: [!Send, !Sync, Debug];
+    }
+    // Shared between workers, it must be `Sync` to go there.
+    assert_traits! {
+        AbortHandle: [Send, Sync, Unpin, Clone, Debug];
+        Broadcast<fn(), u8>: [Send, Sync, Unpin, Debug, !Clone];
+        Broadcast<u8, Moves>: [Send, Unpin, Debug];
+        Broadcast<Moves, u8>: [!Send, !Sync, Unpin, Debug];
+        Broadcast<u8, Stays>: [!Send, !Sync, Unpin, Debug];
+    }
+}
+
+/// The object stays where it is; only closures, outputs and errors cross.
+#[test]
+fn a_remote_may_cross_threads_whatever_its_object_is() {
+    assert_traits! {
+        Remote<Stays>: [Send, Sync, Unpin, Clone, Debug];
+        Remote<std::marker::PhantomPinned>: [Send, Sync, Unpin, Clone, Debug];
+        HostError<Moves>: [Send, !Sync, Unpin, Debug];
+        HostError<std::io::Error>: [Send, Sync, Unpin, Debug];
+        Host<Moves, Ready<Stays>, Stays, u8>: [Send, !Sync, Unpin, Debug, !Clone];
+        Host<u8, Ready<Stays>, Stays, Moves>: [Send, Sync, Unpin, Debug];
+        Host<Stays, Ready<u8>, u8, u8>: [!Send, !Sync, Unpin, Debug];
+        Host<u8, Ready<u8>, u8, Stays>: [!Send, !Sync, Unpin, Debug];
+        Call<Stays, Moves, Moves>: [Send, !Sync, Unpin, Debug, !Clone];
+        Call<u8, Stays, u8>: [!Send, !Sync, Unpin, Debug];
+        Call<u8, u8, Stays>: [!Send, !Sync, Unpin, Debug];
+        CallMut<Stays, Moves, Moves>: [Send, !Sync, Unpin, Debug, !Clone];
+        CallMut<u8, Stays, u8>: [!Send, !Sync, Unpin, Debug];
+        CallMut<u8, u8, Stays>: [!Send, !Sync, Unpin, Debug];
+        Finish<Stays, Moves, Moves>: [Send, !Sync, Unpin, Debug, !Clone];
+        Finish<u8, Stays, u8>: [!Send, !Sync, Unpin, Debug];
+        Finish<u8, u8, Stays>: [!Send, !Sync, Unpin, Debug];
+    }
+}
+
+/// The stream stays on its worker, or went to Tokio; the items cross.
+#[test]
+fn the_items_of_a_stream_across_may_be_taken_on_any_thread() {
+    use futures::stream::Iter;
+    use std::iter::Once;
+
+    type StaysOver<T> = futures::stream::Map<Iter<Once<Stays>>, fn(Stays) -> T>;
+    assert_traits! {
+        RunStream<fn(), StaysOver<u8>>: [Send, Sync, Unpin, Debug, !Clone];
+        RunStream<Moves, StaysOver<Moves>>: [Send, !Sync, Unpin, Debug];
+        RunStream<Stays, Iter<Once<u8>>>: [!Send, !Sync, Unpin, Debug];
+        RunStream<u8, Iter<Once<Stays>>>: [!Send, !Sync, Unpin, Debug];
+        RunStreamOnTokio<Iter<Once<u8>>>: [Send, Sync, Unpin, Debug, !Clone];
+        RunStreamOnTokio<Iter<Once<Moves>>>: [Send, Unpin, Debug];
+        RunStreamOnTokio<StaysOver<u8>>: [!Send, !Sync, Unpin, Debug];
     }
 }
 
@@ -204,8 +260,24 @@ fn what_a_user_stores_and_spawns_is_send_and_static() {
         pool.spawn(async || ()).cancel(),
         pool.shutdown(),
         tokio.handle().run(async { 1 }),
+        tokio.handle().spawn_across(async { 1 }),
     ));
     drop(runs);
+    let open = async || Ok::<_, std::convert::Infallible>(Rc::new(1));
+    let remote = shared(futures::executor::block_on(pool.host(open)).unwrap());
+    drop(send((
+        pool.host(open),
+        remote.call(async |one| {
+            let stays = Rc::clone(one);
+            std::future::ready(()).await;
+            *stays
+        }),
+        remote.call_mut(async |one| *std::mem::take(one)),
+        remote.clone().finish(async |one| *one),
+        pool.stream(|| futures::stream::once(std::future::ready(Rc::new(1))).map(|one| *one)),
+        tokio.handle().run_stream(futures::stream::iter([1])),
+        pool.broadcast(async |index| *Rc::new(index)),
+    )));
 }
 
 /// `#[derive(Debug)]` on a user's struct needs it of every field; and it must neither hang nor say
@@ -215,7 +287,23 @@ fn everything_can_be_printed() {
     let pool = CompioPool::builder().threads(1).build().unwrap();
     let tokio = tokio::runtime::Runtime::new().unwrap();
     let handle = pool.spawn(async || ());
+    let open = async || Ok::<_, std::convert::Infallible>(Rc::new(1));
+    let remote = futures::executor::block_on(pool.host(open)).unwrap();
     let texts = [
+        format!("{remote:?}"),
+        format!("{:?}", pool.host(open)),
+        format!("{:?}", remote.call(async |_| ())),
+        format!("{:?}", remote.call_mut(async |_| ())),
+        format!("{:?}", remote.clone().finish(async |_| ())),
+        format!("{:?}", pool.stream(futures::stream::empty::<()>)),
+        format!("{:?}", pool.broadcast(async |_| ())),
+        format!("{:?}", HostError::Open(1)),
+        format!("{:?}", handle.abort_handle()),
+        format!(
+            "{:?}",
+            tokio.handle().run_stream(futures::stream::empty::<()>())
+        ),
+        format!("{:?}", tokio.handle().spawn_across(async {})),
         format!("{pool:?}"),
         format!("{:?}", CompioPool::builder()),
         format!("{handle:?}"),

@@ -12,9 +12,9 @@ use crate::error::{NoSuchWorker, NotOnWorker};
 /// One Compio runtime to run work on: a chosen worker of a pool.
 ///
 /// From [`CompioPool::worker`], [`CompioPool::worker_for`], [`CompioPool::workers`] and
-/// [`CompioHandle::current`]. It has the pool's [`run`](Self::run), [`spawn`](Self::spawn) and
-/// [`try_spawn`](Self::try_spawn), with the same promises; only the choice of the worker is gone.
-/// It does not keep the pool alive.
+/// [`CompioHandle::current`]. It has the pool's [`run`](Self::run), [`spawn`](Self::spawn),
+/// [`try_spawn`](Self::try_spawn), [`stream`](Self::stream) and [`host`](Self::host), with the same
+/// promises; only the choice of the worker is gone. It does not keep the pool alive.
 ///
 /// # Examples
 ///

@@ -1,9 +1,9 @@
 //! The end of a worker, and of a pool.
 //!
 //! Compio's runtime may not simply be dropped: its driver frees the buffers of operations that the
-//! kernel may still be writing to (`docs/upstream.md`). So a worker first drops its tasks, a few at a
-//! time so that no cancel is lost for want of room in the ring, then waits until the kernel has
-//! answered for every operation, and only then drops the runtime. A runtime for which the kernel does
+//! kernel may still be writing to (`docs/upstream.md`). So a worker first drops its tasks, then the
+//! objects it hosts, a few at a time so that no cancel is lost for want of room in the ring, then waits
+//! until the kernel has answered for every operation, and only then drops the runtime. A runtime for which the kernel does
 //! not answer in time is leaked, and counted.
 
 use std::{
@@ -38,10 +38,13 @@ pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
     local.shared.set_ending();
     let quiet = runtime.enter(|| {
         drop_tasks(&runtime, &local);
+        // After the tasks, which use them.
+        drop_hosted(&runtime, &local);
         if let Some(stopping) = stopping {
             swallow(stopping);
             // What it has started, though its pool is ending.
             drop_tasks(&runtime, &local);
+            drop_hosted(&runtime, &local);
         }
         // From here on nothing can be added.
         local.close();
@@ -77,12 +80,23 @@ fn drop_tasks(runtime: &Runtime, local: &Rc<Local>) {
     }
 }
 
+/// Drops the objects that live here for handles elsewhere. No task is left that could make more.
+fn drop_hosted(runtime: &Runtime, local: &Local) {
+    drop_each(runtime, local.evict_all());
+}
+
 fn drop_queued(runtime: &Runtime, local: &Local) {
-    // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
+    drop_each(runtime, std::iter::from_fn(|| local.queue.pop()));
+}
+
+/// Drops one after the other, and has the driver send the cancels that this leaves, before they are
+/// too many for it.
+fn drop_each<T>(runtime: &Runtime, values: impl Iterator<Item = T>) {
+    // A driver that fails must not keep the rest from being dropped: somebody waits for each task.
     let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
     let mut dropped = 0;
-    while let Some(job) = local.queue.pop() {
-        drop(job);
+    for value in values {
+        swallow(|| drop(value));
         dropped += 1;
         if dropped % DROPS_PER_DRIVER_POLL == 0 {
             flush();

@@ -5,6 +5,7 @@
 //! does a producer pay for a wake-up.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     rc::Rc,
     sync::{
@@ -289,6 +290,8 @@ pub(crate) struct Local {
     current: Cell<Option<usize>>,
     /// Tasks that wait for this pool's shutdown, which therefore does not wait for them.
     exempt: RefCell<Vec<usize>>,
+    /// Objects that stay here, for handles elsewhere; see [`Remote`](crate::spawn::Remote).
+    hosted: RefCell<Slab<Rc<dyn Any>>>,
 }
 
 thread_local! {
@@ -314,6 +317,7 @@ impl Local {
             queue: RunQueue::default(),
             current: Cell::new(None),
             exempt: RefCell::default(),
+            hosted: RefCell::default(),
         })
     }
 
@@ -346,6 +350,25 @@ impl Local {
             exempt.push(key);
         }
         true
+    }
+
+    /// Keeps an object until it is [evicted](Self::evict) by the key, or the worker ends.
+    pub(crate) fn host(&self, object: Rc<dyn Any>) -> usize {
+        self.hosted.borrow_mut().insert(object)
+    }
+
+    pub(crate) fn hosted(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.hosted.borrow().get(key).cloned()
+    }
+
+    /// Returned, to be dropped when the registry is not borrowed: its destructor may come back here.
+    pub(crate) fn evict(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.hosted.borrow_mut().try_remove(key)
+    }
+
+    /// As [`evict`](Self::evict), all of them.
+    pub(crate) fn evict_all(&self) -> impl Iterator<Item = Rc<dyn Any>> + use<> {
+        self.hosted.take().into_iter().map(|(_, object)| object)
     }
 
     /// Moves what came from other threads to the run queue; how much that was.

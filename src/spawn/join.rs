@@ -10,7 +10,10 @@ use std::{
 
 use async_task::Task;
 
-use super::task::Cell;
+use super::{
+    task::Cell,
+    to_tokio::{AbortOnTokio, OnTokio},
+};
 use crate::{
     channel::{Look, Wait},
     error::JoinError,
@@ -18,7 +21,8 @@ use crate::{
     unwind::swallow,
 };
 
-/// The result of work that goes on by itself; from [`CompioPool::spawn`](crate::CompioPool::spawn).
+/// The result of work that goes on by itself; from [`CompioPool::spawn`](crate::CompioPool::spawn) and
+/// [`TokioHandleExt::spawn_across`](super::TokioHandleExt::spawn_across).
 ///
 /// Resolves to what the work returned, or to a [`JoinError`]. Dropping it lets the work go on, as
 /// with Tokio's handle and std's; Compio's own handle cancels on drop.
@@ -26,7 +30,8 @@ use crate::{
 /// # Where it runs
 ///
 /// It may be awaited, sent and dropped anywhere. While it waits it may look again for up to 20 µs
-/// before it lets its task sleep, as the pool's [`Wait`](crate::Wait) says.
+/// before it lets its task sleep, as the pool's [`Wait`](crate::Wait) says; adaptively, for work on
+/// Tokio.
 ///
 /// # Cancel safety
 ///
@@ -36,19 +41,24 @@ use crate::{
 ///
 /// When polled again after it was ready.
 #[must_use = "dropping the handle lets the work go on; say so with `drop`"]
-pub struct JoinHandle<T> {
-    /// Taken only in `drop`.
-    task: Option<Task<(), Cell<T>>>,
-    /// To have the work see that it was cancelled.
-    hold: Hold,
+pub struct JoinHandle<T>(Side<T>);
+
+/// Where the work is.
+enum Side<T> {
+    Worker(OnWorker<T>),
+    Tokio(OnTokio<T>),
 }
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(task: Task<(), Cell<T>>, job: &Job) -> Self {
-        Self {
+        Self(Side::Worker(OnWorker {
             task: Some(task),
             hold: job.hold(),
-        }
+        }))
+    }
+
+    pub(super) fn on_tokio(work: OnTokio<T>) -> Self {
+        Self(Side::Tokio(work))
     }
 
     /// Asks for the work's cancellation; does not wait for it.
@@ -56,17 +66,21 @@ impl<T> JoinHandle<T> {
     /// The handle then resolves to [`JoinError::Cancelled`], or to the output if the work had it
     /// already, or to the panic if the future's destructor panics.
     pub fn abort(&self) {
-        abort(&self.hold);
+        match &self.0 {
+            Side::Worker(work) => abort(&work.hold),
+            Side::Tokio(work) => work.abort_handle().abort(),
+        }
     }
 
     /// A handle that can [`abort`](Self::abort) the work and nothing else, for others to keep.
     pub fn abort_handle(&self) -> AbortHandle {
-        AbortHandle {
-            hold: self.hold.clone(),
-        }
+        AbortHandle(match &self.0 {
+            Side::Worker(work) => Abort::Worker(work.hold.clone()),
+            Side::Tokio(work) => Abort::Tokio(work.abort_handle()),
+        })
     }
 
-    /// Cancels the work and waits until its future has been dropped on its worker.
+    /// Cancels the work and waits until its future has been dropped over there.
     ///
     /// Returns the output if the work had finished before it could be cancelled.
     ///
@@ -85,16 +99,17 @@ impl<T> JoinHandle<T> {
 
     /// Whether the handle would resolve at once.
     pub fn is_finished(&self) -> bool {
-        self.cell().result.is_done()
+        match &self.0 {
+            Side::Worker(work) => work.cell().result.is_done(),
+            Side::Tokio(work) => work.is_finished(),
+        }
     }
 
     /// Drops work that waits for its place in the pool.
     pub(super) fn leave_the_queue(&self) {
-        leave_the_queue(&self.hold);
-    }
-
-    fn cell(&self) -> &Cell<T> {
-        self.task.as_ref().expect("taken in drop only").metadata()
+        if let Side::Worker(work) = &self.0 {
+            leave_the_queue(&work.hold);
+        }
     }
 }
 
@@ -103,16 +118,12 @@ impl<T> Unpin for JoinHandle<T> {}
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.cell().poll(cx)
-    }
-}
-
-impl<T> Drop for JoinHandle<T> {
-    fn drop(&mut self) {
-        let task = self.task.take().expect("taken in drop only");
-        let_go(&task);
-        task.detach();
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Side::Worker(work) => work.cell().poll(cx),
+            Side::Tokio(work) => work.poll(cx),
+        }
     }
 }
 
@@ -143,14 +154,43 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct AbortHandle {
-    hold: Hold,
+pub struct AbortHandle(Abort);
+
+#[derive(Clone, Debug)]
+enum Abort {
+    Worker(Hold),
+    Tokio(AbortOnTokio),
 }
 
 impl AbortHandle {
     /// As [`JoinHandle::abort`]; does nothing once the work is finished.
     pub fn abort(&self) {
-        abort(&self.hold);
+        match &self.0 {
+            Abort::Worker(hold) => abort(hold),
+            Abort::Tokio(work) => work.abort(),
+        }
+    }
+}
+
+/// What a [`JoinHandle`] has of work on a worker.
+struct OnWorker<T> {
+    /// Taken only in `drop`.
+    task: Option<Task<(), Cell<T>>>,
+    /// To have the work see that it was cancelled.
+    hold: Hold,
+}
+
+impl<T> OnWorker<T> {
+    fn cell(&self) -> &Cell<T> {
+        self.task.as_ref().expect("taken in drop only").metadata()
+    }
+}
+
+impl<T> Drop for OnWorker<T> {
+    fn drop(&mut self) {
+        let task = self.task.take().expect("taken in drop only");
+        let_go(&task);
+        task.detach();
     }
 }
 
@@ -176,8 +216,16 @@ impl<T> Scoped<T> {
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        let task = self.0.as_ref().expect("taken in drop only");
-        task.metadata().poll(cx)
+        self.cell().poll(cx)
+    }
+
+    /// [`poll`](Self::poll) without looking again before sleep.
+    pub(super) fn poll_quietly(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        self.cell().result.poll(cx)
+    }
+
+    fn cell(&self) -> &Cell<T> {
+        self.0.as_ref().expect("taken in drop only").metadata()
     }
 }
 

@@ -4,7 +4,11 @@
 //! |---|---|---|
 //! | anywhere | a Compio worker | [`CompioPool::run`], [`CompioPool::spawn`] |
 //! | anywhere | a thread that may block | [`CompioPool::run_blocking`] |
-//! | anywhere | Tokio | [`TokioHandleExt::run`] |
+//! | anywhere | every Compio worker | [`CompioPool::broadcast`] |
+//! | a stream on a Compio worker | anywhere | [`CompioPool::stream`] |
+//! | anywhere | an object that stays on a Compio worker | [`CompioPool::host`], [`Remote`] |
+//! | anywhere | Tokio | [`TokioHandleExt::run`], [`TokioHandleExt::spawn_across`] |
+//! | a stream on Tokio | anywhere | [`TokioHandleExt::run_stream`] |
 //!
 //! What both directions promise:
 //!
@@ -15,22 +19,31 @@
 //! | the work panics | [`JoinError::Panicked`](crate::error::JoinError::Panicked), payload kept; the worker lives on | the same |
 //! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same |
 //! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same |
+//!
+//! What is not `spawn` promises what `run` does: a call of a [`Remote`], a stream, each share of a
+//! broadcast.
 
 mod blocking;
+mod broadcast;
 mod handover;
 mod join;
 #[cfg(all(test, landbridge_loom))]
 mod loom_handover;
+mod remote;
 mod run;
+mod stream;
 pub(crate) mod task;
 mod to_tokio;
 
 use std::{future::Future, panic::Location, sync::Arc};
 
 pub use blocking::RunBlocking;
+pub use broadcast::Broadcast;
 pub use join::{AbortHandle, JoinHandle};
+pub use remote::{Call, CallMut, Finish, Host, Remote};
 pub use run::Run;
-pub use to_tokio::{RunOnTokio, TokioHandleExt};
+pub use stream::RunStream;
+pub use to_tokio::{RunOnTokio, RunStreamOnTokio, TokioHandleExt};
 
 use crate::{
     error::TrySpawnError,

@@ -7,13 +7,19 @@ use std::{
     mem,
     panic::Location,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use super::{join::Scoped, task};
+use async_task::Task;
+
+use super::{
+    join::Scoped,
+    task::{self, Cell},
+};
 use crate::{
     error::JoinError,
-    pool::{Place, Target, admitted},
+    pool::{Job, Place, Shared, Target, admitted},
     unwind::catch,
 };
 
@@ -23,30 +29,15 @@ use crate::{
 /// future is, and does not keep the pool alive.
 #[must_use = "the work is not submitted unless this is awaited"]
 pub struct Run<F, Fut: Future> {
-    state: State<F, Fut::Output>,
+    crossing: Crossing<F, Fut::Output>,
     /// The future exists on its worker only.
     future: PhantomData<fn() -> Fut>,
-}
-
-enum State<F, T> {
-    /// Before it is submitted, waiting for its place in the pool perhaps.
-    Idle {
-        place: Place,
-        work: F,
-        origin: &'static Location<'static>,
-    },
-    Waiting(Scoped<T>),
-    Done,
 }
 
 impl<F, Fut: Future> Run<F, Fut> {
     pub(super) fn new(target: Target, work: F, origin: &'static Location<'static>) -> Self {
         Self {
-            state: State::Idle {
-                place: Place::new(target),
-                work,
-                origin,
-            },
+            crossing: Crossing::new(target, work, origin),
             future: PhantomData,
         }
     }
@@ -64,46 +55,116 @@ where
     type Output = Result<Fut::Output, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let State::Idle { place, .. } = &mut this.state {
-            let has_place = ready!(place.poll(cx));
-            let State::Idle {
-                place,
-                work,
-                origin,
-            } = mem::replace(&mut this.state, State::Done)
-            else {
-                unreachable!("just seen");
-            };
-            if !has_place {
-                let refused = match catch(|| drop(work)) {
-                    Ok(()) => JoinError::RuntimeGone,
-                    Err(payload) => JoinError::panicked(payload),
-                };
-                return Poll::Ready(Err(refused));
-            }
-            let (job, task) = task::new(place.target().pick(), work, origin);
-            this.state = State::Waiting(Scoped::new(task));
-            admitted(job);
-        }
-        let State::Waiting(waiting) = &this.state else {
-            panic!("polled after it was ready");
-        };
-        let result = waiting.poll(cx);
-        if result.is_ready() {
-            this.state = State::Done;
-        }
-        result
+        self.crossing.poll(cx, task::new)
     }
 }
 
 impl<F, Fut: Future> fmt::Debug for Run<F, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Idle { .. } => "not submitted",
-            State::Waiting(_) => "waiting",
-            State::Done => "done",
+        self.crossing.fmt_as("Run", f)
+    }
+}
+
+/// A worker, the work, and where the user's code asked for it, to the task that is made of them.
+///
+/// A function, given at each poll, and not a part of the crossing: so the types of the futures that
+/// wait for one need not name the task's closure.
+pub(super) trait Start<W, T>:
+    FnOnce(&Arc<Shared>, W, &'static Location<'static>) -> (Job, Task<(), Cell<T>>)
+{
+}
+
+impl<W, T, S> Start<W, T> for S where
+    S: FnOnce(&Arc<Shared>, W, &'static Location<'static>) -> (Job, Task<(), Cell<T>>)
+{
+}
+
+/// Work that is not submitted, then waited for: what every structured call is made of.
+pub(super) enum Crossing<W, T> {
+    /// Before it is submitted, waiting for its place in the pool perhaps.
+    Idle {
+        place: Place,
+        work: W,
+        origin: &'static Location<'static>,
+    },
+    Waiting(Scoped<T>),
+    Done,
+}
+
+impl<W, T> Crossing<W, T> {
+    pub(super) fn new(target: Target, work: W, origin: &'static Location<'static>) -> Self {
+        Self::Idle {
+            place: Place::new(target),
+            work,
+            origin,
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        start: impl Start<W, T>,
+    ) -> Poll<Result<T, JoinError>> {
+        ready!(self.poll_submit(cx, start))?;
+        self.poll_result(|waiting| waiting.poll(cx))
+    }
+
+    /// Ready once the work has been submitted, or if it never will be.
+    #[inline]
+    pub(super) fn poll_submit(
+        &mut self,
+        cx: &mut Context<'_>,
+        start: impl Start<W, T>,
+    ) -> Poll<Result<(), JoinError>> {
+        let Self::Idle { place, .. } = self else {
+            return Poll::Ready(Ok(()));
         };
-        f.debug_tuple("Run").field(&state).finish()
+        let has_place = ready!(place.poll(cx));
+        let Self::Idle {
+            place,
+            work,
+            origin,
+        } = mem::replace(self, Self::Done)
+        else {
+            unreachable!("just seen");
+        };
+        if !has_place {
+            let refused = match catch(|| drop(work)) {
+                Ok(()) => JoinError::RuntimeGone,
+                Err(payload) => JoinError::panicked(payload),
+            };
+            return Poll::Ready(Err(refused));
+        }
+        let (job, task) = start(place.target().pick(), work, origin);
+        *self = Self::Waiting(Scoped::new(task));
+        admitted(job);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The result of what was submitted, asked for with `poll`.
+    #[inline]
+    pub(super) fn poll_result(
+        &mut self,
+        poll: impl FnOnce(&Scoped<T>) -> Poll<Result<T, JoinError>>,
+    ) -> Poll<Result<T, JoinError>> {
+        let Self::Waiting(waiting) = self else {
+            panic!("polled after it was ready");
+        };
+        let result = poll(waiting);
+        if result.is_ready() {
+            *self = Self::Done;
+        }
+        result
+    }
+
+    /// What a future that waits for this has to say of itself.
+    pub(super) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self {
+            Self::Idle { .. } => "not submitted",
+            Self::Waiting(_) => "waiting",
+            Self::Done => "done",
+        };
+        f.debug_tuple(name).field(&state).finish()
     }
 }
