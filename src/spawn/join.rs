@@ -10,6 +10,8 @@ use std::{
 
 use async_task::Task;
 
+#[cfg(landbridge_loom)]
+use super::model::{AbortInModel, InModel};
 use super::{
     task::Cell,
     to_tokio::{AbortOnTokio, OnTokio},
@@ -47,6 +49,8 @@ pub struct JoinHandle<T>(Side<T>);
 enum Side<T> {
     Worker(OnWorker<T>),
     Tokio(OnTokio<T>),
+    #[cfg(landbridge_loom)]
+    Model(InModel<T>),
 }
 
 impl<T> JoinHandle<T> {
@@ -61,6 +65,11 @@ impl<T> JoinHandle<T> {
         Self(Side::Tokio(work))
     }
 
+    #[cfg(landbridge_loom)]
+    pub(super) fn in_model(work: InModel<T>) -> Self {
+        Self(Side::Model(work))
+    }
+
     /// Asks for the work's cancellation; does not wait for it.
     ///
     /// The handle then resolves to [`JoinError::Cancelled`], or to the output if the work had it
@@ -69,6 +78,8 @@ impl<T> JoinHandle<T> {
         match &self.0 {
             Side::Worker(work) => abort(&work.hold),
             Side::Tokio(work) => work.abort_handle().abort(),
+            #[cfg(landbridge_loom)]
+            Side::Model(work) => work.abort_handle().abort(),
         }
     }
 
@@ -77,6 +88,8 @@ impl<T> JoinHandle<T> {
         AbortHandle(match &self.0 {
             Side::Worker(work) => Abort::Worker(work.hold.clone()),
             Side::Tokio(work) => Abort::Tokio(work.abort_handle()),
+            #[cfg(landbridge_loom)]
+            Side::Model(work) => Abort::Model(work.abort_handle()),
         })
     }
 
@@ -102,6 +115,8 @@ impl<T> JoinHandle<T> {
         match &self.0 {
             Side::Worker(work) => work.cell().result.is_done(),
             Side::Tokio(work) => work.is_finished(),
+            #[cfg(landbridge_loom)]
+            Side::Model(work) => work.is_finished(),
         }
     }
 
@@ -123,6 +138,8 @@ impl<T> Future for JoinHandle<T> {
         match &mut self.0 {
             Side::Worker(work) => work.cell().poll(cx),
             Side::Tokio(work) => work.poll(cx),
+            #[cfg(landbridge_loom)]
+            Side::Model(work) => work.poll(cx),
         }
     }
 }
@@ -160,6 +177,8 @@ pub struct AbortHandle(Abort);
 enum Abort {
     Worker(Hold),
     Tokio(AbortOnTokio),
+    #[cfg(landbridge_loom)]
+    Model(AbortInModel),
 }
 
 impl AbortHandle {
@@ -168,6 +187,8 @@ impl AbortHandle {
         match &self.0 {
             Abort::Worker(hold) => abort(hold),
             Abort::Tokio(work) => work.abort(),
+            #[cfg(landbridge_loom)]
+            Abort::Model(work) => work.abort(),
         }
     }
 }

@@ -76,3 +76,60 @@ fn an_unwanted_value_is_dropped_once() {
         assert_eq!(drops.load(Ordering::Relaxed), 1);
     });
 }
+
+/// A handle's promises, over the stand-in for a task (`spawn::model`).
+mod handle {
+    use super::{AtomicUsize, Ordering, block_on, model};
+    use crate::{error::JoinError, spawn::model::spawn};
+    use loom::{sync::Arc, thread};
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// However a cancellation and the end of the work interleave: one outcome, and the future is gone
+    /// when it is seen.
+    #[test]
+    fn a_cancelled_future_is_gone_when_its_end_is_seen() {
+        model(|| {
+            let drops = Arc::new(AtomicUsize::new(0));
+            let counted = Counted(drops.clone());
+            let handle = spawn(async move {
+                let _counted = counted;
+                std::future::pending::<()>().await;
+            });
+            assert!(matches!(
+                block_on(handle.cancel()),
+                Err(JoinError::Cancelled)
+            ));
+            assert_eq!(drops.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    /// An abort from another thread wakes the one who waits, or comes too late.
+    #[test]
+    fn an_abort_and_an_end_leave_one_outcome() {
+        model(|| {
+            let handle = spawn(async { 42 });
+            let abort = handle.abort_handle();
+            let aborts = thread::spawn(move || abort.abort());
+            let outcome = block_on(handle);
+            assert!(matches!(outcome, Ok(42) | Err(JoinError::Cancelled)));
+            aborts.join().unwrap();
+        });
+    }
+
+    /// A handle that is dropped leaves the work alone.
+    #[test]
+    fn a_dropped_handle_lets_the_work_go_on() {
+        model(|| {
+            let (mut tell, mut told) = crate::channel::spsc::<usize>(1);
+            drop(spawn(async move { tell.send(1).await.is_ok() }));
+            assert_eq!(block_on(told.recv()), Some(1));
+        });
+    }
+}

@@ -29,6 +29,8 @@ mod handover;
 mod join;
 #[cfg(all(test, landbridge_loom))]
 mod loom_handover;
+#[cfg(landbridge_loom)]
+pub mod model;
 mod remote;
 mod run;
 mod stream;
