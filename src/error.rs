@@ -1,7 +1,9 @@
 //! Every public error of this crate.
 
 #[cfg(feature = "pool")]
-pub use crossing::{BuildError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError};
+pub use crossing::{
+    AttachError, BuildError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError,
+};
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -176,9 +178,21 @@ mod crossing {
 
     /// The calling thread runs no Compio runtime that landbridge knows.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-    #[error("this thread is not a worker of a pool")]
+    #[error("this thread is not a worker of a pool, nor on an attached runtime")]
     #[non_exhaustive]
     pub struct NotOnWorker;
+
+    /// Why there is no handle to a Compio runtime that is not a pool's.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum AttachError {
+        /// The caller is not in the context of a Compio runtime.
+        #[error("not in the context of a Compio runtime")]
+        NoRuntime,
+        /// The thread is about to end, and drops what it has.
+        #[error("the thread is about to end")]
+        ThreadEnds,
+    }
 
     /// Why a pool could not be built. No thread is left behind.
     #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,14 @@
 use std::{cell::Cell, fmt::Debug, future::Ready, rc::Rc};
 
 use landbridge::{
-    CompioPool, Driver, JoinHandle, TokioHandleExt, Wait,
+    CompioHandle, CompioPool, Driver, JoinHandle, TokioHandleExt, Wait,
     channel::{
         self,
         spsc::{Permit, Receiver, Sender},
     },
-    error::{BuildError, JoinError, PanicPayload, SendError, TryRecvError, TrySendError},
+    error::{
+        AttachError, BuildError, JoinError, PanicPayload, SendError, TryRecvError, TrySendError,
+    },
     io::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
@@ -55,6 +57,8 @@ type Moves = Cell<u8>;
 fn handles_may_cross_threads_whatever_the_work_is() {
     assert_traits! {
         CompioPool: [Send, Sync, Unpin, Clone, Debug];
+        CompioHandle: [Send, Sync, Unpin, Clone, Debug];
+        AttachError: [Send, Sync, Unpin, Copy, Debug];
         Builder: [Send, Sync, Unpin, Debug, !Clone];
         Shutdown: [Send, Sync, Unpin, Debug];
         PoolMetrics: [Send, Sync, Unpin, Clone, Debug];

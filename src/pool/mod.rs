@@ -15,6 +15,7 @@
 //! | `builder` | how a pool is set up |
 //! | `worker` | the loop of one thread, and what other threads may do to it |
 //! | `handle` | one chosen worker |
+//! | `attach` | a runtime whose loop is not ours |
 //! | `admission` | who may hand in more work, and who waits for that |
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
@@ -24,6 +25,7 @@
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
 
 mod admission;
+mod attach;
 mod builder;
 mod doorbell;
 mod gate;
@@ -48,6 +50,7 @@ use std::{
 
 use admission::{Admission, Ticket};
 pub(crate) use admission::{Offered, Refused};
+pub(crate) use attach::home_here;
 pub use builder::{Builder, Driver, DriverKind};
 pub use handle::CompioHandle;
 pub use metrics::{PoolMetrics, WorkerMetrics};
@@ -57,7 +60,7 @@ use crate::unwind::swallow;
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
-pub(crate) use worker::{Local, Shared, admitted, pass_on, schedule, with_local};
+pub(crate) use worker::{Local, Shared, admitted, local, pass_on, schedule, with_local};
 
 /// Threads that run Compio, callable from anywhere.
 ///

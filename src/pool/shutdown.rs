@@ -9,12 +9,9 @@
 use std::{
     future::Future,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-
-use compio::runtime::Runtime;
 
 use super::{
     CompioPool,
@@ -36,11 +33,10 @@ pub(crate) fn end(worker: Worker) {
     let (runtime, local, gate) = worker.leave();
     local.shared.set_ending();
     let quiet = runtime.enter(|| {
-        drop_tasks(&runtime, &local);
-        // From here on nothing can be added.
-        local.close();
-        local.drop_unadmitted(false);
-        drop_queued(&runtime, &local);
+        // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
+        drop_all(&local, || {
+            swallow(|| runtime.poll_with(Some(Duration::ZERO)));
+        });
         // A panic here comes from the driver itself; what it was about to free is leaked.
         catch(|| quiet::wait_until_quiet(&runtime)).unwrap_or_else(|payload| {
             discard(payload);
@@ -59,21 +55,28 @@ pub(crate) fn end(worker: Worker) {
     gate.ended(was_drained);
 }
 
-/// Drops every task, started or not.
-fn drop_tasks(runtime: &Runtime, local: &Rc<Local>) {
+/// Drops every task, started or not, and closes the inbox. `flush` hands the driver's cancels to the
+/// kernel.
+pub(super) fn drop_all(local: &Local, flush: impl Fn()) {
+    drop_tasks(local, &flush);
+    // From here on nothing can be added.
+    local.close();
+    local.drop_unadmitted(false);
+    drop_queued(local, &flush);
+}
+
+fn drop_tasks(local: &Local, flush: &impl Fn()) {
     for _ in 0..ROUNDS {
         local.collect();
         local.wake_all();
-        drop_queued(runtime, local);
+        drop_queued(local, flush);
         if local.active() == 0 && local.is_idle() {
             break;
         }
     }
 }
 
-fn drop_queued(runtime: &Runtime, local: &Local) {
-    // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
-    let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
+fn drop_queued(local: &Local, flush: &impl Fn()) {
     let mut dropped = 0;
     while let Some(job) = local.queue.pop() {
         drop(job);

@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    mem::ManuallyDrop,
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,6 +21,7 @@ use slab::Slab;
 
 use super::{
     admission::{Admission, Next},
+    attach,
     builder::DriverKind,
     doorbell::Doorbell,
     gate::Gate,
@@ -90,12 +92,34 @@ impl Shared {
         waker: Waker,
         admission: Arc<Admission<Job>>,
     ) -> Self {
+        let doorbell = Doorbell::new(waker);
+        Self::with_doorbell(index, driver, wait, doorbell, admission)
+    }
+
+    /// Of a runtime whose loop is not ours: `waker` is its driver's.
+    pub(crate) fn attached(driver: DriverKind, waker: Waker) -> Self {
+        Self::with_doorbell(
+            0,
+            driver,
+            Wait::Adaptive,
+            Doorbell::for_pump(waker),
+            Arc::new(Admission::new(None)),
+        )
+    }
+
+    fn with_doorbell(
+        index: usize,
+        driver: DriverKind,
+        wait: Wait,
+        doorbell: Doorbell,
+        admission: Arc<Admission<Job>>,
+    ) -> Self {
         Self {
             index,
             driver,
             wait,
             inbox: Padded(Inbox::new()),
-            doorbell: Doorbell::new(waker),
+            doorbell,
             command: AtomicU8::new(Command::Run as u8),
             deadline: Mutex::new(None),
             cut_off: AtomicBool::new(false),
@@ -163,9 +187,20 @@ impl Shared {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the calling thread is this worker.
+    /// Whether the calling thread runs this worker's jobs at this moment, so that they can go on its
+    /// run queue.
     pub(crate) fn is_here(&self) -> bool {
         with_local(|local| std::ptr::eq(&*local.shared, self)) == Some(true)
+    }
+
+    /// Whether this worker's jobs run on the calling thread, at this moment or at another.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.is_here() || attach::is_here(self)
+    }
+
+    /// See [`Doorbell::set_pump`].
+    pub(crate) fn set_pump(&self, waker: Option<Waker>) {
+        self.doorbell.set_pump(waker);
     }
 
     /// Whether `runtime` is this worker's own.
@@ -263,23 +298,47 @@ pub(crate) struct Local {
 }
 
 thread_local! {
-    static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+    /// The innermost, where runtimes are nested: a job may drive a runtime that is attached.
+    ///
+    /// Not dropped with the thread, so that it is there for those who are: whoever sets it unsets it.
+    static LOCAL: ManuallyDrop<RefCell<Option<Rc<Local>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
-/// Calls `f` with this thread's worker, if this is one.
+/// Calls `f` with this thread's worker, if this is one. `f` runs nobody else's code: that might come
+/// to [`enter`].
 pub(crate) fn with_local<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
-    LOCAL
-        .try_with(|local| {
-            // A clone would do as well; the borrow is shared, and nobody takes it mutably but the
-            // worker's start and end, which run nobody else's code meanwhile.
-            local.borrow().as_deref().map(f)
-        })
-        .ok()
-        .flatten()
+    LOCAL.with(|local| local.borrow().as_deref().map(f))
+}
+
+/// This thread's worker, if this is one.
+pub(crate) fn local() -> Option<Rc<Local>> {
+    LOCAL.with(|local| local.borrow().clone())
+}
+
+/// Makes this thread that worker until the guard is dropped.
+pub(crate) fn enter(local: Rc<Local>) -> Entered {
+    Entered {
+        outer: LOCAL.with(|current| current.replace(Some(local))),
+    }
+}
+
+/// See [`enter`].
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Entered {
+    outer: Option<Rc<Local>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let inner = LOCAL.with(|local| local.replace(self.outer.take()));
+        drop(inner);
+    }
 }
 
 impl Local {
-    fn new(shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Self {
             shared,
             queue: RunQueue::default(),
@@ -341,6 +400,11 @@ impl Local {
             // SAFETY: as in `collect`.
             self.queue.push(unsafe { Job::from_node(node) });
         }
+    }
+
+    /// Marks the inbox asleep, unless something waits to be run: the next job rings.
+    pub(crate) fn try_sleep(&self) -> bool {
+        self.queue.is_empty() && self.shared.inbox.0.try_sleep()
     }
 
     /// Whether nothing waits to be run.
@@ -419,7 +483,7 @@ impl Worker {
     pub(crate) fn new(runtime: Runtime, shared: Arc<Shared>, gate: Arc<Gate>) -> Self {
         let look = Look::with_bound(shared.wait, LOOK);
         let local = Local::new(shared);
-        LOCAL.set(Some(Rc::clone(&local)));
+        LOCAL.with(|current| current.replace(Some(Rc::clone(&local))));
         Self {
             runtime,
             local,
@@ -554,6 +618,6 @@ impl Worker {
 
 /// This thread is no worker any more: wake-ups of its tasks find its inbox closed.
 pub(crate) fn forget_local() {
-    let local = LOCAL.take();
+    let local = LOCAL.with(|local| local.take());
     drop(local);
 }

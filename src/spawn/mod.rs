@@ -3,17 +3,19 @@
 //! | from | to | how |
 //! |---|---|---|
 //! | anywhere | a Compio worker | [`CompioPool::run`], [`CompioPool::spawn`] |
+//! | anywhere | a Compio runtime that is not a pool's | [`CompioHandle::attach`], [`CompioHandle::run`], [`CompioHandle::spawn`] |
 //! | anywhere | Tokio | [`TokioHandleExt::run`] |
 //!
 //! What both directions promise:
 //!
-//! | event | `run` | `spawn` and its [`JoinHandle`] |
-//! |---|---|---|
-//! | the waiting future or the handle is dropped | the work is cancelled | the work goes on |
-//! | [`abort`](JoinHandle::abort), [`cancel`](JoinHandle::cancel) | – | cancelled; `cancel` resolves when the future has been dropped over there |
-//! | the work panics | [`JoinError::Panicked`](crate::error::JoinError::Panicked), payload kept; the worker lives on | the same |
-//! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same |
-//! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same |
+//! | event | `run` | `spawn` and its [`JoinHandle`] | on an [attached](CompioHandle::attach) runtime |
+//! |---|---|---|---|
+//! | the waiting future or the handle is dropped | the work is cancelled | the work goes on | the same |
+//! | [`abort`](JoinHandle::abort), [`cancel`](JoinHandle::cancel) | – | cancelled; `cancel` resolves when the future has been dropped over there | the same |
+//! | the work panics | [`JoinError::Panicked`](crate::error::JoinError::Panicked), payload kept; the worker lives on | the same | the same |
+//! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same | the same; at the thread's end if Compio leaks its tasks |
+//! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same | the same |
+//! | nobody drives the runtime | cannot be | cannot be | the caller waits |
 
 mod handover;
 mod join;

@@ -24,7 +24,7 @@ use pin_project_lite::pin_project;
 use super::handover::Handover;
 use crate::{
     error::JoinError,
-    pool::{Header, Hold, Job, Metadata, Shared, schedule, with_local},
+    pool::{Header, Hold, Job, Metadata, Shared, local, schedule, with_local},
     unwind::{catch, discard, swallow},
 };
 
@@ -91,7 +91,7 @@ where
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
 {
-    debug_assert!(home.is_here());
+    debug_assert!(home.is_this_thread());
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
@@ -193,8 +193,8 @@ where
             return Poll::Ready(());
         }
         let stage = self.as_mut().project().stage;
-        let polled = with_local(|local| local.polling(key, || catch(|| stage.poll(cx))))
-            .expect("tasks are polled by their worker");
+        let local = local().expect("tasks are polled by their worker");
+        let polled = local.polling(key, || catch(|| stage.poll(cx)));
         match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => self.end(Ok(output)),
