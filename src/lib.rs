@@ -30,6 +30,8 @@
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
+//! | a library serves both runtimes | [`rt::spawn_local`] | no hop |
+//! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
 //! | a test is to hold on both runtimes | `test_util::both` (feature `test-util`) | |
 //!
 //! # From Tokio to Compio and back
@@ -96,7 +98,7 @@ mod pad;
 #[cfg(feature = "pool")]
 pub mod pool;
 #[cfg(feature = "pool")]
-pub(crate) mod rt;
+pub mod rt;
 #[cfg(feature = "pool")]
 pub mod spawn;
 mod sync;

@@ -17,6 +17,7 @@ use landbridge::{
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
     pool::{Builder, DriverKind, PoolMetrics, Shutdown, WorkerMetrics},
+    rt::LocalJoinHandle,
     spawn::{Run, RunOnTokio},
 };
 
@@ -75,6 +76,10 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         JoinHandle<u8>: [Send, Sync, Unpin, Debug, !Clone];
         JoinHandle<Moves>: [Send, Sync, Unpin, Debug];
         JoinHandle<Stays>: [!Send, !Sync, Unpin, Debug];
+    }
+    assert_traits! {
+        LocalJoinHandle<u8>: [!Send, !Sync, Unpin, Debug, !Clone];
+        LocalJoinHandle<Stays>: [!Send, !Sync, Unpin, Debug];
     }
     // The closure and the output cross; the future in between stays, and does not count.
     assert_traits! {
