@@ -18,7 +18,7 @@ use landbridge::{
     },
     pool::{Builder, DriverKind, PoolMetrics, Shutdown, WorkerMetrics},
     rt::LocalJoinHandle,
-    spawn::{Run, RunOnTokio},
+    spawn::{EnumerateJobs, Run, RunBatch, RunOnTokio},
 };
 
 /// `assert_traits!(Type: [Send, !Sync];)`: compiles only if it is so.
@@ -88,6 +88,12 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         Run<Stays, Ready<u8>>: [!Send, !Sync, Unpin, Debug];
         Run<u8, std::pin::Pin<Box<dyn Future<Output = u8>>>>: [Send, Sync, Unpin, Debug];
         Run<u8, Ready<Stays>>: [!Send, !Sync, Unpin, Debug];
+    }
+    // It has closures in it, of a type that it does not name.
+    assert_traits! {
+        RunBatch<Moves>: [Send, !Sync, Unpin, Debug, !Clone];
+        RunBatch<Stays>: [!Send, !Sync, Unpin, Debug];
+        EnumerateJobs<Moves>: [Send, !Sync, Unpin, Debug, !Clone];
     }
     // Polled in place it holds the future itself, pinned.
     assert_traits! {

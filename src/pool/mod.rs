@@ -56,11 +56,11 @@ pub use handle::CompioHandle;
 pub use metrics::{PoolMetrics, WorkerMetrics};
 pub use shutdown::{Shutdown, ShutdownTimeout};
 
-use crate::unwind::swallow;
+use crate::{channel::Wait, unwind::swallow};
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
-pub(crate) use worker::{Local, Shared, admitted, local, pass_on, schedule, with_local};
+pub(crate) use worker::{Batch, Local, Shared, admitted, local, pass_on, schedule, with_local};
 
 /// Threads that run Compio, callable from anywhere.
 ///
@@ -368,6 +368,42 @@ impl Target {
             Self::Pool(pool) => pool.pick(),
             Self::Worker(worker) => worker,
         }
+    }
+
+    /// Whether some of these workers' jobs run on the calling thread.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Self::Pool(pool) => with_local(|local| pool.own_index(local).is_some()) == Some(true),
+            Self::Worker(worker) => worker.is_this_thread(),
+        }
+    }
+
+    /// For those who wait for these workers' results.
+    pub(crate) fn wait(&self) -> Wait {
+        match self {
+            Self::Pool(pool) => pool.workers[0].wait,
+            Self::Worker(worker) => worker.wait,
+        }
+    }
+
+    /// The workers that many jobs are dealt out to, in turn: all that take work, from the one on that
+    /// a single job would go to.
+    pub(crate) fn deal(&self) -> Vec<Batch> {
+        let first = self.pick();
+        let Self::Pool(pool) = self else {
+            return vec![Batch::new(Arc::clone(first))];
+        };
+        let (before, after) = pool.workers.split_at(first.index);
+        let mut workers: Vec<_> = after
+            .iter()
+            .chain(before)
+            .filter(|worker| !worker.is_ending())
+            .map(|worker| Batch::new(Arc::clone(worker)))
+            .collect();
+        if workers.is_empty() {
+            workers.push(Batch::new(Arc::clone(first)));
+        }
+        workers
     }
 }
 

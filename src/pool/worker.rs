@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,7 +25,7 @@ use super::{
     builder::DriverKind,
     doorbell::Doorbell,
     gate::Gate,
-    inbox::{Inbox, Push},
+    inbox::{Inbox, Push, PushAll, Stack},
     job::{Header, Hold, Job},
     metrics,
     run_queue::RunQueue,
@@ -164,6 +164,13 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gets rid of a job that came when the worker was gone.
+    fn refuse(&self, job: Job) {
+        if job.discard() {
+            self.counts.leaked_tasks.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Gives back the place of a task that was admitted and has ended.
     pub(crate) fn release(&self) {
         pass_on(self.admission.release());
@@ -266,6 +273,65 @@ pub(crate) fn admitted(job: Job) {
     schedule(job);
 }
 
+/// Jobs for one worker that have their places, to be queued together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    home: Arc<Shared>,
+    /// For a worker whose own thread this is.
+    local: Option<Rc<Local>>,
+    stack: Stack<Header>,
+}
+
+impl Batch {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
+        let local = local().filter(|local| Arc::ptr_eq(&local.shared, &home));
+        Self {
+            home,
+            local,
+            stack: Stack::new(),
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Shared> {
+        &self.home
+    }
+
+    /// Adds a job of this worker's that has just been given its place.
+    #[expect(unsafe_code, reason = "see `send`")]
+    pub(crate) fn push(&mut self, job: Job) {
+        if self.home.admission.is_bounded() {
+            job.header().set_admitted();
+        }
+        match &self.local {
+            Some(local) => local.queue.push(job),
+            // SAFETY: as in `send`; until `send` below the job is in no queue but this one.
+            None => unsafe { self.stack.push(job.into_node()) },
+        }
+    }
+
+    /// Queues them all, with one ring at most.
+    #[expect(unsafe_code, reason = "see `send`")]
+    pub(crate) fn send(&mut self) {
+        match self.home.inbox.0.push_all(mem::take(&mut self.stack)) {
+            PushAll::Queued => {}
+            PushAll::Ring => self.home.doorbell.ring(),
+            PushAll::Closed(nodes) => {
+                for node in nodes {
+                    // SAFETY: one of those that were pushed, handed back once.
+                    let job = unsafe { Job::from_node(node) };
+                    self.home.refuse(job);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.send();
+    }
+}
+
 #[expect(
     unsafe_code,
     reason = "the inbox holds jobs as pointers to their headers"
@@ -279,9 +345,7 @@ fn send(home: &Shared, job: Job) {
         Push::Closed(node) => {
             // SAFETY: the very node that was pushed, handed back.
             let job = unsafe { Job::from_node(node) };
-            if job.discard() {
-                home.counts.leaked_tasks.fetch_add(1, Ordering::Relaxed);
-            }
+            home.refuse(job);
         }
     }
 }
