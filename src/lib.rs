@@ -26,6 +26,7 @@
 //! | your situation | use | cost |
 //! |---|---|---|
 //! | work belongs on Compio's threads | [`CompioPool::run`](pool::CompioPool::run), [`CompioPool::spawn`](pool::CompioPool::spawn) | one allocation, at most one wake-up each way |
+//! | many pieces of it at once | [`CompioPool::run_batch`](pool::CompioPool::run_batch) | one allocation each, one wake-up for each worker |
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`] | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |

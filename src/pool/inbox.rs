@@ -157,6 +157,11 @@ impl<N: Node> Inbox<N> {
         head.is_null() || head == asleep() || head == closed()
     }
 
+    /// Whether a push would have to ring now.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == asleep()
+    }
+
     /// Marks the worker asleep, unless something is queued. Only the worker calls it.
     ///
     /// Whatever was written before a [`nudge`](Self::nudge) that came earlier is visible afterwards.

@@ -48,6 +48,12 @@ const LOOKS_PER_DRIVER_POLL: u32 = 64;
 /// look.
 const LOOK: Duration = Duration::from_micros(60);
 
+/// Jobs of a batch that are sent together at first: making so many takes about as long as the worker
+/// takes to notice.
+const CHUNK: usize = 8;
+/// The same to a worker that sleeps: it takes longer to wake than these take to be made.
+const CHUNK_FOR_A_SLEEPER: usize = 64;
+
 /// What the worker is to do. Only ever raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -280,6 +286,10 @@ pub(crate) struct Batch {
     /// For a worker whose own thread this is.
     local: Option<Rc<Local>>,
     stack: Stack<Header>,
+    /// In the stack.
+    unsent: usize,
+    /// How many are sent together next.
+    chunk: usize,
 }
 
 impl Batch {
@@ -289,6 +299,8 @@ impl Batch {
             home,
             local,
             stack: Stack::new(),
+            unsent: 0,
+            chunk: CHUNK,
         }
     }
 
@@ -297,21 +309,34 @@ impl Batch {
     }
 
     /// Adds a job of this worker's that has just been given its place.
+    ///
+    /// A worker that is awake begins while the rest is being made; one that sleeps is left to, until
+    /// there is enough for it that it will not sleep again before the rest comes.
     #[expect(unsafe_code, reason = "see `send`")]
     pub(crate) fn push(&mut self, job: Job) {
         if self.home.admission.is_bounded() {
             job.header().set_admitted();
         }
         match &self.local {
-            Some(local) => local.queue.push(job),
+            Some(local) => return local.queue.push(job),
             // SAFETY: as in `send`; until `send` below the job is in no queue but this one.
             None => unsafe { self.stack.push(job.into_node()) },
+        }
+        self.unsent += 1;
+        if self.unsent >= self.chunk
+            && (self.unsent >= CHUNK_FOR_A_SLEEPER || !self.home.inbox.0.is_asleep())
+        {
+            self.send();
+            // Ever more at once: should the worker be done with each before the next comes, it still
+            // is not rung often.
+            self.chunk *= 2;
         }
     }
 
     /// Queues them all, with one ring at most.
     #[expect(unsafe_code, reason = "see `send`")]
     pub(crate) fn send(&mut self) {
+        self.unsent = 0;
         match self.home.inbox.0.push_all(mem::take(&mut self.stack)) {
             PushAll::Queued => {}
             PushAll::Ring => self.home.doorbell.ring(),

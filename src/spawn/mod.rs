@@ -3,6 +3,7 @@
 //! | from | to | how |
 //! |---|---|---|
 //! | anywhere | a Compio worker | [`CompioPool::run`], [`CompioPool::spawn`] |
+//! | anywhere | Compio workers, many at once | [`CompioPool::run_batch`] |
 //! | anywhere | a Compio runtime that is not a pool's | [`CompioHandle::attach`], [`CompioHandle::run`], [`CompioHandle::spawn`] |
 //! | anywhere | Tokio | [`TokioHandleExt::run`] |
 //!
@@ -177,9 +178,9 @@ impl CompioPool {
     /// Runs many closures and brings back their results as they come. Structured: the jobs end with
     /// the stream.
     ///
-    /// Cheaper than as many [`run`](Self::run)s: a worker gets all its jobs in one piece, with one
-    /// wake-up, and the results of one sleep of the receiver wake it once. One allocation for each job
-    /// (two if its future has 2 KiB or more).
+    /// Cheaper than as many [`run`](Self::run)s: a worker gets its jobs many at a time. One that sleeps
+    /// is woken once for up to 64 of them, and for each further time as many. The results of one sleep
+    /// of the receiver wake it once. One allocation for each job (two if its future has 2 KiB or more).
     ///
     /// Lazy: nothing is submitted before the stream is first polled. Where
     /// [`max_in_flight`](crate::pool::Builder::max_in_flight) leaves no room for all, the rest is
