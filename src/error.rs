@@ -2,7 +2,8 @@
 
 #[cfg(feature = "pool")]
 pub use crossing::{
-    BuildError, HostError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload, TrySpawnError,
+    AttachError, BuildError, HostError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload,
+    TrySpawnError,
 };
 pub use messages::{SendError, TryRecvError, TrySendError};
 
@@ -220,9 +221,21 @@ mod crossing {
 
     /// The calling thread runs no Compio runtime that landbridge knows.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-    #[error("this thread is not a worker of a pool")]
+    #[error("this thread is not a worker of a pool, nor on an attached runtime")]
     #[non_exhaustive]
     pub struct NotOnWorker;
+
+    /// Why there is no handle to a Compio runtime that is not a pool's.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum AttachError {
+        /// The caller is not in the context of a Compio runtime.
+        #[error("not in the context of a Compio runtime")]
+        NoRuntime,
+        /// The thread is about to end, and drops what it has.
+        #[error("the thread is about to end")]
+        ThreadEnds,
+    }
 
     /// Why a pool could not be built. No thread is left behind.
     #[derive(Debug, thiserror::Error)]

@@ -26,12 +26,15 @@
 //! | your situation | use | cost |
 //! |---|---|---|
 //! | work belongs on Compio's threads | [`CompioPool::run`](pool::CompioPool::run), [`CompioPool::spawn`](pool::CompioPool::spawn) | one allocation, at most one wake-up each way |
+//! | many pieces of it at once | [`CompioPool::run_batch`](pool::CompioPool::run_batch) | one allocation each, one wake-up for each worker |
 //! | something that is not `Send` is to be used from everywhere | [`CompioPool::host`](pool::CompioPool::host), [`Remote`] | the same for each call |
 //! | what comes from Compio comes piece by piece | [`CompioPool::stream`](pool::CompioPool::stream) | at most a wake-up for each batch |
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
+//! | a library serves both runtimes | [`rt::spawn_local`] | no hop |
+//! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
 //! | a test is to hold on both runtimes | `test_util::both` (feature `test-util`) | |
 //!
 //! # From Tokio to Compio and back
@@ -98,7 +101,7 @@ mod pad;
 #[cfg(feature = "pool")]
 pub mod pool;
 #[cfg(feature = "pool")]
-pub(crate) mod rt;
+pub mod rt;
 #[cfg(feature = "pool")]
 pub mod spawn;
 mod sync;

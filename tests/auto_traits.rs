@@ -5,22 +5,24 @@ use std::{cell::Cell, fmt::Debug, future::Ready, rc::Rc};
 
 use futures::StreamExt;
 use landbridge::{
-    AbortHandle, CompioPool, Driver, JoinHandle, Remote, TokioHandleExt, Wait,
+    AbortHandle, CompioHandle, CompioPool, Driver, JoinHandle, Remote, TokioHandleExt, Wait,
     channel::{
         self,
         spsc::{Permit, Receiver, Sender},
     },
     error::{
-        BuildError, HostError, JoinError, PanicPayload, SendError, TryRecvError, TrySendError,
+        AttachError, BuildError, HostError, JoinError, PanicPayload, SendError, TryRecvError,
+        TrySendError,
     },
     io::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
     pool::{Builder, DriverKind, Placement, PoolMetrics, Shutdown, WorkerMetrics},
+    rt::LocalJoinHandle,
     spawn::{
-        Broadcast, Call, CallMut, Finish, Host, Run, RunBlocking, RunOnTokio, RunStream,
-        RunStreamOnTokio,
+        Broadcast, Call, CallMut, EnumerateJobs, Finish, Host, Run, RunBatch, RunBlocking,
+        RunOnTokio, RunStream, RunStreamOnTokio,
     },
 };
 
@@ -61,6 +63,8 @@ type Moves = Cell<u8>;
 fn handles_may_cross_threads_whatever_the_work_is() {
     assert_traits! {
         CompioPool: [Send, Sync, Unpin, Clone, Debug];
+        CompioHandle: [Send, Sync, Unpin, Clone, Debug];
+        AttachError: [Send, Sync, Unpin, Copy, Debug];
         Builder: [Send, Sync, Unpin, Debug, !Clone];
         Shutdown: [Send, Sync, Unpin, Debug];
         PoolMetrics: [Send, Sync, Unpin, Clone, Debug];
@@ -79,6 +83,10 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         JoinHandle<Moves>: [Send, Sync, Unpin, Debug];
         JoinHandle<Stays>: [!Send, !Sync, Unpin, Debug];
     }
+    assert_traits! {
+        LocalJoinHandle<u8>: [!Send, !Sync, Unpin, Debug, !Clone];
+        LocalJoinHandle<Stays>: [!Send, !Sync, Unpin, Debug];
+    }
     // The closure and the output cross; the future in between stays, and does not count.
     assert_traits! {
         Run<fn() -> Ready<u8>, Ready<u8>>: [Send, Sync, Unpin, Debug, !Clone];
@@ -93,6 +101,12 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         RunBlocking<Stays, u8>: [!Send, !Sync, Unpin, Debug];
         RunBlocking<u8, Stays>: [!Send, !Sync, Unpin, Debug];
         RunBlocking<u8, std::marker::PhantomPinned>: [Unpin];
+    }
+    // It has closures in it, of a type that it does not name.
+    assert_traits! {
+        RunBatch<Moves>: [Send, !Sync, Unpin, Debug, !Clone];
+        RunBatch<Stays>: [!Send, !Sync, Unpin, Debug];
+        EnumerateJobs<Moves>: [Send, !Sync, Unpin, Debug, !Clone];
     }
     // Polled in place it holds the future itself, pinned.
     assert_traits! {

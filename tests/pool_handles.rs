@@ -66,7 +66,7 @@ fn equal_keys_share_a_worker_and_different_ones_spread() {
 fn a_job_finds_its_own_worker() {
     assert_eq!(
         CompioHandle::current().unwrap_err().to_string(),
-        "this thread is not a worker of a pool"
+        "this thread is not a worker of a pool, nor on an attached runtime"
     );
     for_each_driver(|builder| {
         let pool = builder().threads(2).build().unwrap();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use compio_dispatcher::Dispatcher;
-use futures::{executor::block_on, future::join_all};
+use futures::{StreamExt, executor::block_on, future::join_all};
 use landbridge::{CompioPool, TokioHandleExt, Wait};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
@@ -48,6 +48,19 @@ pub const ROWS: &[Row] = &[
         round: |config| {
             config.both(
                 |config| spawn_bursts(config, Cpus::Apart),
+                |config| dispatcher_bursts(config, Cpus::Apart),
+            )
+        },
+    },
+    Row {
+        name: "spawn.batch64",
+        unit: "us/op",
+        peer_name: "compio-dispatcher",
+        goal: Some(0.35),
+        doc: "spawn.burst64, but ours is `run_batch` of the 64. Pinned as above.",
+        round: |config| {
+            config.both(
+                |config| run_batches(config, Cpus::Apart),
                 |config| dispatcher_bursts(config, Cpus::Apart),
             )
         },
@@ -322,6 +335,21 @@ where
     each(start, bursts * BURST as u64)
 }
 
+/// Runs [`BURST`] jobs as one batch, again and again; microseconds of wall time for each job.
+///
+/// # Panics
+/// When a job does.
+pub async fn batches(batches: u64, pool: CompioPool) -> f64 {
+    let start = Instant::now();
+    for _ in 0..batches {
+        let mut results = pool.run_batch((0..BURST).map(|_| || async { 1 }));
+        while let Some(result) = results.next().await {
+            assert_eq!(result.expect("an answer"), 1);
+        }
+    }
+    each(start, batches * BURST as u64)
+}
+
 fn run_round_trips(config: &Config, wait: Wait, cpus: Cpus) -> f64 {
     let pool = pool(wait, cpus);
     on_tokio(
@@ -341,6 +369,11 @@ fn dispatcher_round_trips(config: &Config, cpus: Cpus) -> f64 {
 fn spawn_bursts(config: &Config, cpus: Cpus) -> f64 {
     let pool = pool(Wait::Adaptive, cpus);
     on_tokio(cpus, bursts(config.operations(1_000), move || spawn(&pool)))
+}
+
+fn run_batches(config: &Config, cpus: Cpus) -> f64 {
+    let pool = pool(Wait::Adaptive, cpus);
+    on_tokio(cpus, batches(config.operations(1_000), pool))
 }
 
 fn dispatcher_bursts(config: &Config, cpus: Cpus) -> f64 {

@@ -5,15 +5,24 @@
 //! driver's own notification).
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Waker,
+    thread,
 };
+
+use crate::unwind::swallow;
 
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     /// Wakes the driver itself. It takes no queue of Compio's: that one holds 64 entries and spins
     /// when it is full.
     driver: Waker,
+    /// On a runtime whose loop is not ours: what wakes the task that looks into the inbox.
+    pump: Option<Mutex<Option<Waker>>>,
     rings: AtomicU64,
 }
 
@@ -21,13 +30,39 @@ impl Doorbell {
     pub(crate) fn new(driver: Waker) -> Self {
         Self {
             driver,
+            pump: None,
             rings: AtomicU64::new(0),
+        }
+    }
+
+    /// For a runtime whose loop is not ours: rings for a task of its.
+    pub(crate) fn for_pump(driver: Waker) -> Self {
+        Self {
+            pump: Some(Mutex::new(None)),
+            ..Self::new(driver)
         }
     }
 
     pub(crate) fn ring(&self) {
         self.rings.fetch_add(1, Ordering::Relaxed);
-        self.driver.wake_by_ref();
+        match &self.pump {
+            None => self.driver.wake_by_ref(),
+            Some(pump) => {
+                // Not woken under the lock: Compio's queue may make this wait.
+                if let Some(waker) = lock(pump).clone() {
+                    wake_task(waker);
+                }
+            }
+        }
+    }
+
+    /// The task that looks into the inbox sleeps with this waker from now on. In place before the
+    /// inbox is marked asleep: who finds it so rings with this waker or a later one.
+    pub(crate) fn set_pump(&self, waker: Option<Waker>) {
+        if let Some(pump) = &self.pump {
+            let before = mem::replace(&mut *lock(pump), waker);
+            swallow(|| drop(before));
+        }
     }
 
     /// Whether `driver` is the waker of the same driver.
@@ -38,4 +73,25 @@ impl Doorbell {
     pub(crate) fn rings(&self) -> u64 {
         self.rings.load(Ordering::Relaxed)
     }
+}
+
+/// Wakes a task of Compio's own.
+///
+/// Compio ends the process when a thread that is unwinding does that (`docs/upstream.md`), which an
+/// ordinary panic on Tokio's side does whenever a destructor sends something. Another thread does it
+/// then, if there is one to be had.
+fn wake_task(waker: Waker) {
+    if !thread::panicking() {
+        return waker.wake();
+    }
+    let other = waker.clone();
+    let helper = thread::Builder::new().name("landbridge-wake".to_owned());
+    if helper.spawn(move || other.wake()).is_err() {
+        waker.wake();
+    }
+}
+
+/// Nothing panics under this lock.
+fn lock(pump: &Mutex<Option<Waker>>) -> MutexGuard<'_, Option<Waker>> {
+    pump.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,15 +6,16 @@ use std::{
     sync::Arc,
 };
 
-use super::{CompioPool, Shared, Target, with_local};
+use super::{CompioPool, Shared, Target, WorkerMetrics, attach::attached_here, with_local};
 use crate::error::{NoSuchWorker, NotOnWorker};
 
-/// One Compio runtime to run work on: a chosen worker of a pool.
+/// One Compio runtime to run work on: a chosen worker of a pool, or a runtime of somebody else's.
 ///
-/// From [`CompioPool::worker`], [`CompioPool::worker_for`], [`CompioPool::workers`] and
-/// [`CompioHandle::current`]. It has the pool's [`run`](Self::run), [`spawn`](Self::spawn),
-/// [`try_spawn`](Self::try_spawn), [`stream`](Self::stream) and [`host`](Self::host), with the same
-/// promises; only the choice of the worker is gone. It does not keep the pool alive.
+/// From [`CompioPool::worker`], [`CompioPool::worker_for`], [`CompioPool::workers`],
+/// [`CompioHandle::current`] and [`CompioHandle::attach`]. It has the pool's [`run`](Self::run),
+/// [`spawn`](Self::spawn), [`try_spawn`](Self::try_spawn), [`run_batch`](Self::run_batch),
+/// [`stream`](Self::stream) and [`host`](Self::host), with the same promises; only the choice of the
+/// worker is gone. It keeps neither pool nor runtime alive.
 ///
 /// # Examples
 ///
@@ -38,21 +39,41 @@ impl CompioHandle {
         Self { worker }
     }
 
-    /// The worker whose thread this is.
+    /// The attached runtime in whose context this is called, or else the worker or attached runtime
+    /// whose job calls it.
     ///
     /// # Errors
     ///
-    /// [`NotOnWorker`] on any other thread.
+    /// [`NotOnWorker`] anywhere else.
     pub fn current() -> Result<Self, NotOnWorker> {
-        with_local(|local| Self::new(Arc::clone(&local.shared))).ok_or(NotOnWorker)
+        attached_here()
+            .or_else(|| with_local(|local| Arc::clone(&local.shared)))
+            .map(Self::new)
+            .ok_or(NotOnWorker)
     }
 
-    /// The worker's index in its pool.
+    /// The worker's index in its pool; 0 for an attached runtime.
     pub fn index(&self) -> usize {
         self.worker.index
     }
 
-    /// Whether work is refused: the pool has been shut down or is gone, or this worker is.
+    /// What this worker or attached runtime has done so far.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = landbridge::CompioPool::builder().threads(2).build()?;
+    /// let worker = pool.worker(1)?;
+    /// worker.run(async || ()).await?;
+    /// assert_eq!(worker.metrics().completed, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn metrics(&self) -> WorkerMetrics {
+        self.worker.metrics()
+    }
+
+    /// Whether work is refused: the pool has been shut down or is gone, or this worker or runtime is.
     pub fn is_closed(&self) -> bool {
         self.worker.is_ending() || !self.worker.admission.is_open()
     }

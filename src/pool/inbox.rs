@@ -14,6 +14,8 @@
 //! | [`CLOSED`] | gone | is refused, the node handed back |
 //! | a node | awake, or rung and about to wake | queues |
 //!
+//! Many nodes are linked among themselves first, and pushed as one.
+//!
 //! Because sleeping and pushing change the same word, there is no gap between the worker's last look
 //! and its sleep, and no second ring for one sleep; neither needs a fence.
 //!
@@ -49,6 +51,17 @@ pub(crate) enum Push<N> {
     Closed(NonNull<N>),
 }
 
+/// What became of a push of many.
+#[derive(Debug)]
+pub(crate) enum PushAll<N> {
+    /// See [`Push::Queued`].
+    Queued,
+    /// See [`Push::Ring`].
+    Ring,
+    /// The worker is gone; the nodes are the caller's again, oldest first.
+    Closed(Chain<N>),
+}
+
 #[derive(Debug)]
 pub(crate) struct Inbox<N> {
     head: AtomicPtr<N>,
@@ -69,10 +82,40 @@ impl<N: Node> Inbox<N> {
     /// `node` is valid until it comes back out of [`take`](Self::take), [`close`](Self::close) or
     /// [`Push::Closed`], and is in no other queue.
     pub(crate) unsafe fn push(&self, node: NonNull<N>) -> Push<N> {
+        // SAFETY: this function's contract; a node alone is a stack's top and its bottom.
+        match unsafe { self.put(node, node) } {
+            Some(true) => Push::Ring,
+            Some(false) => Push::Queued,
+            None => Push::Closed(node),
+        }
+    }
+
+    /// Queues all of `stack` at once: one compare-and-swap, at most one ring.
+    pub(crate) fn push_all(&self, stack: Stack<N>) -> PushAll<N> {
+        let Some((top, bottom)) = stack.ends else {
+            return PushAll::Queued;
+        };
+        // SAFETY: the nodes are valid and nobody else's by `Stack::push`'s contract, and the stack
+        // has linked them.
+        match unsafe { self.put(top, bottom) } {
+            Some(true) => PushAll::Ring,
+            Some(false) => PushAll::Queued,
+            // The bottom's link may have been set to what was queued when an earlier try failed.
+            None => PushAll::Closed(Chain::cut(top, bottom)),
+        }
+    }
+
+    /// Puts linked nodes on top; whether the worker slept, or nothing if it is gone.
+    ///
+    /// # Safety
+    ///
+    /// All nodes from `top` to `bottom` are linked, valid until they come out again, and in no other
+    /// queue.
+    unsafe fn put(&self, top: NonNull<N>, bottom: NonNull<N>) -> Option<bool> {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             if head == closed() {
-                return Push::Closed(node);
+                return None;
             }
             let below = if head == asleep() {
                 ptr::null_mut()
@@ -81,17 +124,16 @@ impl<N: Node> Inbox<N> {
             };
             // SAFETY: valid by this function's contract; the queue does not hold it yet, so that
             // nobody else reads or writes its link.
-            let next = unsafe { node.as_ref() }.next();
+            let next = unsafe { bottom.as_ref() }.next();
             next.store(below, Ordering::Relaxed);
-            // Release: the worker that takes the node sees it whole.
+            // Release: the worker that takes the nodes sees them whole.
             match self.head.compare_exchange_weak(
                 head,
-                node.as_ptr(),
+                top.as_ptr(),
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) if head == asleep() => return Push::Ring,
-                Ok(_) => return Push::Queued,
+                Ok(_) => return Some(head == asleep()),
                 Err(now) => head = now,
             }
         }
@@ -113,6 +155,11 @@ impl<N: Node> Inbox<N> {
     pub(crate) fn is_empty(&self) -> bool {
         let head = self.head.load(Ordering::Relaxed);
         head.is_null() || head == asleep() || head == closed()
+    }
+
+    /// Whether a push would have to ring now.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == asleep()
     }
 
     /// Marks the worker asleep, unless something is queued. Only the worker calls it.
@@ -157,6 +204,41 @@ impl<N: Node> Inbox<N> {
     }
 }
 
+/// Nodes on their way into an inbox, linked as the inbox links them: the newest on top.
+#[derive(Debug)]
+pub(crate) struct Stack<N> {
+    /// The newest and the oldest.
+    ends: Option<(NonNull<N>, NonNull<N>)>,
+}
+
+impl<N: Node> Stack<N> {
+    pub(crate) fn new() -> Self {
+        Self { ends: None }
+    }
+
+    /// Adds a node, newer than those there are.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Inbox::push`], to which this is the first half.
+    pub(crate) unsafe fn push(&mut self, node: NonNull<N>) {
+        let Some((top, bottom)) = self.ends else {
+            self.ends = Some((node, node));
+            return;
+        };
+        // SAFETY: valid and in no other queue by this function's contract.
+        let next = unsafe { node.as_ref() }.next();
+        next.store(top.as_ptr(), Ordering::Relaxed);
+        self.ends = Some((node, bottom));
+    }
+}
+
+impl<N: Node> Default for Stack<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Nodes that came out of an inbox, oldest first; each is the taker's.
 #[derive(Debug)]
 pub(crate) struct Chain<N> {
@@ -168,6 +250,14 @@ impl<N: Node> Chain<N> {
         Self {
             first: ptr::null_mut(),
         }
+    }
+
+    /// Of the nodes from `top` to `bottom`, which no queue holds.
+    fn cut(top: NonNull<N>, bottom: NonNull<N>) -> Self {
+        // SAFETY: valid by `Stack::push`'s contract; no queue has taken it.
+        let last = unsafe { bottom.as_ref() }.next();
+        last.store(ptr::null_mut(), Ordering::Relaxed);
+        Self::reversed(top.as_ptr())
     }
 
     fn reversed(mut top: *mut N) -> Self {

@@ -12,7 +12,7 @@ use loom::{
     thread,
 };
 
-use super::inbox::{Inbox, Node, Push};
+use super::inbox::{Inbox, Node, Push, PushAll, Stack};
 
 /// A node whose content loom checks: reading it without having synchronised with its writer is a
 /// failure.
@@ -84,6 +84,28 @@ impl Setup {
             }
             Push::Closed(node) => {
                 assert_eq!(Item::take(node), value, "another node was handed back");
+                false
+            }
+        }
+    }
+
+    /// Pushes them as one; whether they were taken.
+    #[expect(unsafe_code, reason = "as in `pool::worker::Batch`")]
+    fn push_all(&self, values: &[usize]) -> bool {
+        let mut stack = Stack::new();
+        for value in values {
+            // SAFETY: the node is leaked until `Item::take`.
+            unsafe { stack.push(Item::new(*value)) }
+        }
+        match self.inbox.push_all(stack) {
+            PushAll::Queued => true,
+            PushAll::Ring => {
+                self.ring();
+                true
+            }
+            PushAll::Closed(nodes) => {
+                let back: Vec<_> = nodes.map(Item::take).collect();
+                assert_eq!(back, values, "other nodes were handed back");
                 false
             }
         }
@@ -260,5 +282,64 @@ fn a_job_that_races_the_close_is_somewhere_once() {
             .count();
         assert_eq!(got.len(), accepted);
         assert!(!setup.push(3), "a closed inbox took a job");
+    });
+}
+
+/// Many jobs pushed as one: none is lost or doubled, they keep their order beside another producer's,
+/// and a worker that sleeps is rung once for them.
+#[test]
+fn a_chain_of_jobs_comes_whole_and_rings_once() {
+    model(|| {
+        let setup = Setup::new();
+        let producers: [_; 2] = [&[1, 2, 3][..], &[10]].map(|values| {
+            let setup = setup.clone();
+            thread::spawn(move || assert!(setup.push_all(values)))
+        });
+        let mut got = Vec::new();
+        let mut sleeps = 0;
+        while got.len() < 4 {
+            setup.collect(&mut got);
+            if got.len() < 4 && setup.inbox.try_sleep() {
+                sleeps += 1;
+                setup.bell.wait();
+            }
+        }
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        assert!(setup.rings.load(Ordering::Relaxed) <= sleeps);
+        assert!(got.contains(&10));
+        got.retain(|value| *value != 10);
+        assert_eq!(got, [1, 2, 3]);
+    });
+}
+
+/// A chain that races the worker's end comes out whole or is handed back whole, beside a job that
+/// comes at the same time.
+#[test]
+fn a_chain_that_races_the_close_is_somewhere_once() {
+    model(|| {
+        let setup = Setup::new();
+        let chain = {
+            let setup = setup.clone();
+            thread::spawn(move || setup.push_all(&[1, 2]))
+        };
+        let single = {
+            let setup = setup.clone();
+            thread::spawn(move || setup.push(10))
+        };
+        let mut got = Vec::new();
+        setup.collect(&mut got);
+        got.extend(setup.inbox.close().map(Item::take));
+        let mut expected = Vec::new();
+        if chain.join().unwrap() {
+            expected.extend([1, 2]);
+        }
+        if single.join().unwrap() {
+            expected.push(10);
+        }
+        got.sort_unstable();
+        assert_eq!(got, expected);
+        assert!(!setup.push_all(&[4, 5, 6]), "a closed inbox took jobs");
     });
 }

@@ -15,6 +15,7 @@
 //! | `builder`, `placement`, `signals` | how a pool is set up |
 //! | `worker` | the loop of one thread, and what other threads may do to it |
 //! | `handle` | one chosen worker |
+//! | `attach` | a runtime whose loop is not ours |
 //! | `admission` | who may hand in more work, and who waits for that |
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
@@ -25,6 +26,7 @@
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
 
 mod admission;
+mod attach;
 mod blocking;
 mod builder;
 mod doorbell;
@@ -54,18 +56,21 @@ use std::{
 
 use admission::{Admission, Ticket};
 pub(crate) use admission::{Offered, Refused};
+pub(crate) use attach::home_here;
 pub use builder::{Builder, Driver, DriverKind};
 pub use handle::CompioHandle;
 pub use metrics::{PoolMetrics, WorkerMetrics};
 pub use placement::Placement;
 pub use shutdown::{Shutdown, ShutdownTimeout};
 
-use crate::unwind::swallow;
+use crate::{channel::Wait, unwind::swallow};
 pub(crate) use blocking::{Blocking, Refusal, Work};
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
-pub(crate) use worker::{Local, Shared, admitted, pass_on, release, schedule, with_local};
+pub(crate) use worker::{
+    Batch, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
+};
 
 /// Threads that run Compio, callable from anywhere.
 ///
@@ -396,6 +401,42 @@ impl Target {
             Self::Pool(pool) => pool.pick(),
             Self::Worker(worker) => worker,
         }
+    }
+
+    /// Whether some of these workers' jobs run on the calling thread.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Self::Pool(pool) => with_local(|local| pool.own_index(local).is_some()) == Some(true),
+            Self::Worker(worker) => worker.is_this_thread(),
+        }
+    }
+
+    /// For those who wait for these workers' results.
+    pub(crate) fn wait(&self) -> Wait {
+        match self {
+            Self::Pool(pool) => pool.workers[0].wait,
+            Self::Worker(worker) => worker.wait,
+        }
+    }
+
+    /// The workers that many jobs are dealt out to, in turn: all that take work, from the one on that
+    /// a single job would go to.
+    pub(crate) fn deal(&self) -> Vec<Batch> {
+        let first = self.pick();
+        let Self::Pool(pool) = self else {
+            return vec![Batch::new(Arc::clone(first))];
+        };
+        let (before, after) = pool.workers.split_at(first.index);
+        let mut workers: Vec<_> = after
+            .iter()
+            .chain(before)
+            .filter(|worker| !worker.is_ending())
+            .map(|worker| Batch::new(Arc::clone(worker)))
+            .collect();
+        if workers.is_empty() {
+            workers.push(Batch::new(Arc::clone(first)));
+        }
+        workers
     }
 }
 

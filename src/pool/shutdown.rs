@@ -9,12 +9,9 @@
 use std::{
     future::Future,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-
-use compio::runtime::Runtime;
 
 use super::{
     CompioPool,
@@ -37,19 +34,9 @@ pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
     let (runtime, local, gate) = worker.leave();
     local.shared.set_ending();
     let quiet = runtime.enter(|| {
-        drop_tasks(&runtime, &local);
-        // After the tasks, which use them.
-        drop_hosted(&runtime, &local);
-        if let Some(stopping) = stopping {
-            swallow(stopping);
-            // What it has started, though its pool is ending.
-            drop_tasks(&runtime, &local);
-            drop_hosted(&runtime, &local);
-        }
-        // From here on nothing can be added.
-        local.close();
-        local.drop_unadmitted(false);
-        drop_queued(&runtime, &local);
+        // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
+        let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
+        drop_all(&local, flush, stopping);
         // A panic here comes from the driver itself; what it was about to free is leaked.
         catch(|| quiet::wait_until_quiet(&runtime)).unwrap_or_else(|payload| {
             discard(payload);
@@ -68,12 +55,29 @@ pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
     gate.ended(was_drained);
 }
 
-/// Drops every task, started or not.
-fn drop_tasks(runtime: &Runtime, local: &Rc<Local>) {
+/// Drops everything that lives here and closes the inbox. In between the user's `stopping` is called.
+/// `flush` hands the driver's cancels to the kernel.
+pub(super) fn drop_all(local: &Local, flush: impl Fn(), stopping: Option<impl FnOnce()>) {
+    drop_tasks(local, &flush);
+    // After the tasks, which use them.
+    drop_hosted(local, &flush);
+    if let Some(stopping) = stopping {
+        swallow(stopping);
+        // What it has started, though its pool is ending.
+        drop_tasks(local, &flush);
+        drop_hosted(local, &flush);
+    }
+    // From here on nothing can be added.
+    local.close();
+    local.drop_unadmitted(false);
+    drop_queued(local, &flush);
+}
+
+fn drop_tasks(local: &Local, flush: &impl Fn()) {
     for _ in 0..ROUNDS {
         local.collect();
         local.wake_all();
-        drop_queued(runtime, local);
+        drop_queued(local, flush);
         if local.active() == 0 && local.is_idle() {
             break;
         }
@@ -81,19 +85,17 @@ fn drop_tasks(runtime: &Runtime, local: &Rc<Local>) {
 }
 
 /// Drops the objects that live here for handles elsewhere. No task is left that could make more.
-fn drop_hosted(runtime: &Runtime, local: &Local) {
-    drop_each(runtime, local.evict_all());
+fn drop_hosted(local: &Local, flush: &impl Fn()) {
+    drop_each(local.evict_all(), flush);
 }
 
-fn drop_queued(runtime: &Runtime, local: &Local) {
-    drop_each(runtime, std::iter::from_fn(|| local.queue.pop()));
+fn drop_queued(local: &Local, flush: &impl Fn()) {
+    drop_each(std::iter::from_fn(|| local.queue.pop()), flush);
 }
 
 /// Drops one after the other, and has the driver send the cancels that this leaves, before they are
 /// too many for it.
-fn drop_each<T>(runtime: &Runtime, values: impl Iterator<Item = T>) {
-    // A driver that fails must not keep the rest from being dropped: somebody waits for each task.
-    let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
+fn drop_each<T>(values: impl Iterator<Item = T>, flush: &impl Fn()) {
     let mut dropped = 0;
     for value in values {
         swallow(|| drop(value));

@@ -7,6 +7,7 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    mem::{self, ManuallyDrop},
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,10 +22,11 @@ use slab::Slab;
 
 use super::{
     admission::{Admission, Next},
+    attach,
     builder::DriverKind,
     doorbell::Doorbell,
     gate::Gate,
-    inbox::{Inbox, Push},
+    inbox::{Inbox, Push, PushAll, Stack},
     job::{Header, Hold, Job},
     metrics,
     run_queue::RunQueue,
@@ -47,6 +49,12 @@ const LOOKS_PER_DRIVER_POLL: u32 = 64;
 /// virtual machine, and twice that at worst). The worker's own tasks do not wait for it: they end the
 /// look.
 const LOOK: Duration = Duration::from_micros(60);
+
+/// Jobs of a batch that are sent together at first: making so many takes about as long as the worker
+/// takes to notice.
+const CHUNK: usize = 8;
+/// The same to a worker that sleeps: it takes longer to wake than these take to be made.
+const CHUNK_FOR_A_SLEEPER: usize = 64;
 
 /// What the worker is to do. Only ever raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,12 +100,34 @@ impl Shared {
         waker: Waker,
         admission: Arc<Admission<Job>>,
     ) -> Self {
+        let doorbell = Doorbell::new(waker);
+        Self::with_doorbell(index, driver, wait, doorbell, admission)
+    }
+
+    /// Of a runtime whose loop is not ours: `waker` is its driver's.
+    pub(crate) fn attached(driver: DriverKind, waker: Waker) -> Self {
+        Self::with_doorbell(
+            0,
+            driver,
+            Wait::Adaptive,
+            Doorbell::for_pump(waker),
+            Arc::new(Admission::new(None)),
+        )
+    }
+
+    fn with_doorbell(
+        index: usize,
+        driver: DriverKind,
+        wait: Wait,
+        doorbell: Doorbell,
+        admission: Arc<Admission<Job>>,
+    ) -> Self {
         Self {
             index,
             driver,
             wait,
             inbox: Padded(Inbox::new()),
-            doorbell: Doorbell::new(waker),
+            doorbell,
             command: AtomicU8::new(Command::Run as u8),
             deadline: Mutex::new(None),
             cut_off: AtomicBool::new(false),
@@ -142,6 +172,13 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gets rid of a job that came when the worker was gone.
+    fn refuse(&self, job: Job) {
+        if job.discard() {
+            self.counts.leaked_tasks.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn command(&self) -> Command {
         match self.command.load(Ordering::Relaxed) {
             0 => Command::Run,
@@ -160,9 +197,20 @@ impl Shared {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the calling thread is this worker.
+    /// Whether the calling thread runs this worker's jobs at this moment, so that they can go on its
+    /// run queue.
     pub(crate) fn is_here(&self) -> bool {
         with_local(|local| std::ptr::eq(&*local.shared, self)) == Some(true)
+    }
+
+    /// Whether this worker's jobs run on the calling thread, at this moment or at another.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.is_here() || attach::is_here(self)
+    }
+
+    /// See [`Doorbell::set_pump`].
+    pub(crate) fn set_pump(&self, waker: Option<Waker>) {
+        self.doorbell.set_pump(waker);
     }
 
     /// Whether `runtime` is this worker's own.
@@ -261,6 +309,84 @@ pub(crate) fn admitted(job: Job) {
     schedule(job);
 }
 
+/// Jobs for one worker that have their places, to be queued together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    home: Arc<Shared>,
+    /// For a worker whose own thread this is.
+    local: Option<Rc<Local>>,
+    stack: Stack<Header>,
+    /// In the stack.
+    unsent: usize,
+    /// How many are sent together next.
+    chunk: usize,
+}
+
+impl Batch {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
+        let local = local().filter(|local| Arc::ptr_eq(&local.shared, &home));
+        Self {
+            home,
+            local,
+            stack: Stack::new(),
+            unsent: 0,
+            chunk: CHUNK,
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Shared> {
+        &self.home
+    }
+
+    /// Adds a job of this worker's that has just been given its place.
+    ///
+    /// A worker that is awake begins while the rest is being made; one that sleeps is left to, until
+    /// there is enough for it that it will not sleep again before the rest comes.
+    #[expect(unsafe_code, reason = "see `send`")]
+    pub(crate) fn push(&mut self, job: Job) {
+        if self.home.admission.is_bounded() {
+            job.header().set_admitted();
+        }
+        match &self.local {
+            Some(local) => return local.queue.push(job),
+            // SAFETY: as in `send`; until `send` below the job is in no queue but this one.
+            None => unsafe { self.stack.push(job.into_node()) },
+        }
+        self.unsent += 1;
+        if self.unsent >= self.chunk
+            && (self.unsent >= CHUNK_FOR_A_SLEEPER || !self.home.inbox.0.is_asleep())
+        {
+            self.send();
+            // Ever more at once: should the worker be done with each before the next comes, it still
+            // is not rung often.
+            self.chunk *= 2;
+        }
+    }
+
+    /// Queues them all, with one ring at most.
+    #[expect(unsafe_code, reason = "see `send`")]
+    pub(crate) fn send(&mut self) {
+        self.unsent = 0;
+        match self.home.inbox.0.push_all(mem::take(&mut self.stack)) {
+            PushAll::Queued => {}
+            PushAll::Ring => self.home.doorbell.ring(),
+            PushAll::Closed(nodes) => {
+                for node in nodes {
+                    // SAFETY: one of those that were pushed, handed back once.
+                    let job = unsafe { Job::from_node(node) };
+                    self.home.refuse(job);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.send();
+    }
+}
+
 #[expect(
     unsafe_code,
     reason = "the inbox holds jobs as pointers to their headers"
@@ -274,9 +400,7 @@ fn send(home: &Shared, job: Job) {
         Push::Closed(node) => {
             // SAFETY: the very node that was pushed, handed back.
             let job = unsafe { Job::from_node(node) };
-            if job.discard() {
-                home.counts.leaked_tasks.fetch_add(1, Ordering::Relaxed);
-            }
+            home.refuse(job);
         }
     }
 }
@@ -295,23 +419,47 @@ pub(crate) struct Local {
 }
 
 thread_local! {
-    static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+    /// The innermost, where runtimes are nested: a job may drive a runtime that is attached.
+    ///
+    /// Not dropped with the thread, so that it is there for those who are: whoever sets it unsets it.
+    static LOCAL: ManuallyDrop<RefCell<Option<Rc<Local>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
-/// Calls `f` with this thread's worker, if this is one.
+/// Calls `f` with this thread's worker, if this is one. `f` runs nobody else's code: that might come
+/// to [`enter`].
 pub(crate) fn with_local<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
-    LOCAL
-        .try_with(|local| {
-            // A clone would do as well; the borrow is shared, and nobody takes it mutably but the
-            // worker's start and end, which run nobody else's code meanwhile.
-            local.borrow().as_deref().map(f)
-        })
-        .ok()
-        .flatten()
+    LOCAL.with(|local| local.borrow().as_deref().map(f))
+}
+
+/// This thread's worker, if this is one.
+pub(crate) fn local() -> Option<Rc<Local>> {
+    LOCAL.with(|local| local.borrow().clone())
+}
+
+/// Makes this thread that worker until the guard is dropped.
+pub(crate) fn enter(local: Rc<Local>) -> Entered {
+    Entered {
+        outer: LOCAL.with(|current| current.replace(Some(local))),
+    }
+}
+
+/// See [`enter`].
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Entered {
+    outer: Option<Rc<Local>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let inner = LOCAL.with(|local| local.replace(self.outer.take()));
+        drop(inner);
+    }
 }
 
 impl Local {
-    fn new(shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Self {
             shared,
             queue: RunQueue::default(),
@@ -393,6 +541,11 @@ impl Local {
             // SAFETY: as in `collect`.
             self.queue.push(unsafe { Job::from_node(node) });
         }
+    }
+
+    /// Marks the inbox asleep, unless something waits to be run: the next job rings.
+    pub(crate) fn try_sleep(&self) -> bool {
+        self.queue.is_empty() && self.shared.inbox.0.try_sleep()
     }
 
     /// Whether nothing waits to be run.
@@ -480,7 +633,7 @@ impl Worker {
     ) -> Self {
         let look = Look::with_bound(shared.wait, LOOK);
         let local = Local::new(shared);
-        LOCAL.set(Some(Rc::clone(&local)));
+        LOCAL.with(|current| current.replace(Some(Rc::clone(&local))));
         Self {
             runtime,
             local,
@@ -614,6 +767,6 @@ impl Worker {
 
 /// This thread is no worker any more: wake-ups of its tasks find its inbox closed.
 pub(crate) fn forget_local() {
-    let local = LOCAL.take();
+    let local = LOCAL.with(|local| local.take());
     drop(local);
 }

@@ -273,7 +273,7 @@ impl<T> Cell<T> {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         let home = self.header.home();
         // The worker cannot finish it while it is busy looking.
-        if !self.result.is_done() && !home.is_here() {
+        if !self.result.is_done() && !home.is_this_thread() {
             look_again(home.wait, || self.result.is_done());
         }
         self.result.poll(cx)

@@ -7,26 +7,33 @@
 //! | anywhere | every Compio worker | [`CompioPool::broadcast`] |
 //! | a stream on a Compio worker | anywhere | [`CompioPool::stream`] |
 //! | anywhere | an object that stays on a Compio worker | [`CompioPool::host`], [`Remote`] |
+//! | anywhere | Compio workers, many at once | [`CompioPool::run_batch`] |
+//! | anywhere | a Compio runtime that is not a pool's | [`CompioHandle::attach`], [`CompioHandle::run`], [`CompioHandle::spawn`] |
 //! | anywhere | Tokio | [`TokioHandleExt::run`], [`TokioHandleExt::spawn_across`] |
 //! | a stream on Tokio | anywhere | [`TokioHandleExt::run_stream`] |
 //!
 //! What both directions promise:
 //!
-//! | event | `run` | `spawn` and its [`JoinHandle`] |
-//! |---|---|---|
-//! | the waiting future or the handle is dropped | the work is cancelled | the work goes on |
-//! | [`abort`](JoinHandle::abort), [`cancel`](JoinHandle::cancel) | – | cancelled; `cancel` resolves when the future has been dropped over there |
-//! | the work panics | [`JoinError::Panicked`](crate::error::JoinError::Panicked), payload kept; the worker lives on | the same |
-//! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same |
-//! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same |
+//! | event | `run` | `spawn` and its [`JoinHandle`] | on an [attached](CompioHandle::attach) runtime |
+//! |---|---|---|---|
+//! | the waiting future or the handle is dropped | the work is cancelled | the work goes on | the same |
+//! | [`abort`](JoinHandle::abort), [`cancel`](JoinHandle::cancel) | – | cancelled; `cancel` resolves when the future has been dropped over there | the same |
+//! | the work panics | [`JoinError::Panicked`](crate::error::JoinError::Panicked), payload kept; the worker lives on | the same | the same |
+//! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same | the same; at the thread's end if Compio leaks its tasks |
+//! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same | the same |
+//! | nobody drives the runtime | cannot be | cannot be | the caller waits |
 //!
-//! What is not `spawn` promises what `run` does: a call of a [`Remote`], a stream, each share of a
-//! broadcast.
+//! What is not `spawn` promises what `run` does: a call of a [`Remote`], a stream, a batch, each share of
+//! a broadcast.
 
+mod batch;
 mod blocking;
 mod broadcast;
+mod completions;
 mod handover;
 mod join;
+#[cfg(all(test, landbridge_loom))]
+mod loom_completions;
 #[cfg(all(test, landbridge_loom))]
 mod loom_handover;
 #[cfg(landbridge_loom)]
@@ -39,6 +46,7 @@ mod to_tokio;
 
 use std::{future::Future, panic::Location, sync::Arc};
 
+pub use batch::{EnumerateJobs, RunBatch};
 pub use blocking::RunBlocking;
 pub use broadcast::Broadcast;
 pub use join::{AbortHandle, JoinHandle};
@@ -184,6 +192,63 @@ impl CompioPool {
     {
         try_spawn(self.shared().pick(), work, Location::caller())
     }
+
+    /// Runs many closures and brings back their results as they come. Structured: the jobs end with
+    /// the stream.
+    ///
+    /// Cheaper than as many [`run`](Self::run)s: a worker gets its jobs many at a time. One that sleeps
+    /// is woken once for up to 64 of them, and for each further time as many. The results of one sleep
+    /// of the receiver wake it once. One allocation for each job (two if its future has 2 KiB or more).
+    ///
+    /// Lazy: nothing is submitted before the stream is first polled. Where
+    /// [`max_in_flight`](crate::pool::Builder::max_in_flight) leaves no room for all, the rest is
+    /// submitted as places become free and the stream is polled. Called from a job of the pool it never
+    /// waits for places.
+    ///
+    /// # Where it runs
+    ///
+    /// See [`CompioPool`]. The jobs are dealt out to all workers in turn, beginning with the one that
+    /// a single job would go to; one that is busy for long holds up its share. Each worker starts its
+    /// own in their order.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`RunBatch`].
+    ///
+    /// # Errors
+    ///
+    /// Each result on its own is what that job's [`run`](Self::run) would be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::TryStreamExt;
+    ///
+    /// let pool = landbridge::CompioPool::builder().threads(2).build()?;
+    /// let sizes: Vec<u64> = pool
+    ///     .run_batch(["Cargo.toml", "README.md"].map(|path| {
+    ///         async move || compio::fs::metadata(path).await.unwrap().len()
+    ///     }))
+    ///     .try_collect()
+    ///     .await?;
+    /// assert_eq!(sizes.len(), 2);
+    /// assert!(sizes.iter().all(|size| *size > 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn run_batch<I, F, Fut>(&self, jobs: I) -> RunBatch<Fut::Output>
+    where
+        I: IntoIterator<Item = F>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        let target = Target::Pool(self.shared().clone());
+        RunBatch::new(target, jobs, Location::caller())
+    }
 }
 
 impl CompioHandle {
@@ -222,6 +287,18 @@ impl CompioHandle {
         Fut::Output: Send + 'static,
     {
         try_spawn(self.shared(), work, Location::caller())
+    }
+
+    /// As [`CompioPool::run_batch`], on this runtime, which starts the jobs in their order.
+    #[track_caller]
+    pub fn run_batch<I, F, Fut>(&self, jobs: I) -> RunBatch<Fut::Output>
+    where
+        I: IntoIterator<Item = F>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        RunBatch::new(self.target(), jobs, Location::caller())
     }
 }
 

@@ -12,10 +12,11 @@
 
 use std::{
     future::Future,
+    marker::PhantomData,
     panic::Location,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use async_task::{Builder, Task};
@@ -24,19 +25,38 @@ use pin_project_lite::pin_project;
 use super::handover::Handover;
 use crate::{
     error::JoinError,
-    pool::{Header, Hold, Job, Metadata, Shared, release, schedule, with_local},
+    pool::{Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local},
     unwind::{catch, discard, swallow},
 };
 
+/// The way back of a task's result.
+pub(crate) trait WayBack<T>: Send + Sync + 'static {
+    /// Hands the result over. The waker, if somebody is to be told, is woken by the caller; a result
+    /// that nobody wants comes back.
+    fn complete(&self, result: Result<T, JoinError>)
+    -> Result<Option<Waker>, Result<T, JoinError>>;
+}
+
+impl<T: Send + 'static> WayBack<T> for Handover<Result<T, JoinError>> {
+    fn complete(
+        &self,
+        result: Result<T, JoinError>,
+    ) -> Result<Option<Waker>, Result<T, JoinError>> {
+        Handover::complete(self, result)
+    }
+}
+
 /// A task's metadata: what it shares with those who wait for it.
 #[derive(Debug)]
-pub(crate) struct Cell<T> {
+pub(crate) struct Cell<T, R = Handover<Result<T, JoinError>>> {
     pub(crate) header: Header,
-    pub(crate) result: Handover<Result<T, JoinError>>,
+    pub(crate) result: R,
+    /// It is the way back that has the output, if anything has.
+    output: PhantomData<fn() -> T>,
 }
 
 // SAFETY: `header` is a field.
-unsafe impl<T: Send + 'static> Metadata for Cell<T> {
+unsafe impl<T: 'static, R: WayBack<T>> Metadata for Cell<T, R> {
     fn header(&self) -> &Header {
         &self.header
     }
@@ -49,7 +69,7 @@ unsafe impl<T: Send + 'static> Metadata for Cell<T> {
     }
 }
 
-impl<T> Cell<T> {
+impl<T, R: WayBack<T>> Cell<T, R> {
     /// Hands the result over and tells the one who waits. Panics of foreign code stay here.
     fn finish(&self, result: Result<T, JoinError>) {
         match self.result.complete(result) {
@@ -77,7 +97,25 @@ where
     // drops started tasks on their worker only: `schedule` queues them for it and leaks them when it
     // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox.
     // `schedule` is `Send + Sync`, and everything is `'static`.
-    unsafe { spawn(home, work, origin) }
+    unsafe { spawn(home, work, Handover::new(), origin) }
+}
+
+/// [`new`], with another way back.
+pub(crate) fn new_with<F, Fut, R>(
+    home: &Arc<Shared>,
+    work: F,
+    result: R,
+    origin: &'static Location<'static>,
+) -> (Job, Task<(), Cell<Fut::Output, R>>)
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+    R: WayBack<Fut::Output>,
+{
+    home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: as in `new`.
+    unsafe { spawn(home, work, result, origin) }
 }
 
 /// Makes a task of a closure that stays on this thread, which is `home`.
@@ -91,11 +129,11 @@ where
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
 {
-    debug_assert!(home.is_here());
+    debug_assert!(home.is_this_thread());
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
-    let (job, task) = unsafe { spawn(home, work, origin) };
+    let (job, task) = unsafe { spawn(home, work, Handover::new(), origin) };
     job.header().set_started();
     (job, task)
 }
@@ -104,19 +142,22 @@ where
 ///
 /// The closure, and the future that it returns unless the task has never been polled, are used and
 /// dropped on `home`'s thread only.
-unsafe fn spawn<F, Fut>(
+unsafe fn spawn<F, Fut, R>(
     home: &Arc<Shared>,
     work: F,
+    result: R,
     origin: &'static Location<'static>,
-) -> (Job, Task<(), Cell<Fut::Output>>)
+) -> (Job, Task<(), Cell<Fut::Output, R>>)
 where
     F: FnOnce() -> Fut + 'static,
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
+    R: WayBack<Fut::Output>,
 {
     let cell = Cell {
-        header: Header::new::<Cell<Fut::Output>>(Arc::clone(home), origin),
-        result: Handover::new(),
+        header: Header::new::<Cell<Fut::Output, R>>(Arc::clone(home), origin),
+        result,
+        output: PhantomData,
     };
     let builder = Builder::new().metadata(cell);
     // SAFETY: this function's contract.
@@ -136,20 +177,24 @@ where
 pin_project! {
     /// What a task polls. Catches every panic of the work: `async_task` would end the process for
     /// one in a destructor.
-    struct Body<'a, F, Fut>
+    struct Body<'a, F, Fut, R>
     where
         Fut: Future,
+        Fut::Output: 'static,
+        R: WayBack<Fut::Output>,
     {
         #[pin]
         stage: Stage<F, Fut>,
-        cell: &'a Cell<Fut::Output>,
+        cell: &'a Cell<Fut::Output, R>,
         // The entry in the worker's registry, from the first poll until the end.
         key: Option<usize>,
     }
 
-    impl<F, Fut> PinnedDrop for Body<'_, F, Fut>
+    impl<F, Fut, R> PinnedDrop for Body<'_, F, Fut, R>
     where
         Fut: Future,
+        Fut::Output: 'static,
+        R: WayBack<Fut::Output>,
     {
         fn drop(this: Pin<&mut Self>) {
             // After `poll` has returned ready there is nothing left to do here.
@@ -176,10 +221,12 @@ enum Unfinished {
     Panicked(Box<dyn std::any::Any + Send>),
 }
 
-impl<F, Fut> Future for Body<'_, F, Fut>
+impl<F, Fut, R> Future for Body<'_, F, Fut, R>
 where
     F: FnOnce() -> Fut,
     Fut: Future,
+    Fut::Output: 'static,
+    R: WayBack<Fut::Output>,
 {
     type Output = ();
 
@@ -193,8 +240,8 @@ where
             return Poll::Ready(());
         }
         let stage = self.as_mut().project().stage;
-        let polled = with_local(|local| local.polling(key, || catch(|| stage.poll(cx))))
-            .expect("tasks are polled by their worker");
+        let local = local().expect("tasks are polled by their worker");
+        let polled = local.polling(key, || catch(|| stage.poll(cx)));
         match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => self.end(Ok(output)),
@@ -204,9 +251,11 @@ where
     }
 }
 
-impl<F, Fut> Body<'_, F, Fut>
+impl<F, Fut, R> Body<'_, F, Fut, R>
 where
     Fut: Future,
+    Fut::Output: 'static,
+    R: WayBack<Fut::Output>,
 {
     /// Called at the first poll.
     fn start(self: Pin<&mut Self>, cx: &mut Context<'_>) -> usize {
