@@ -58,7 +58,7 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         Builder: [Send, Sync, Unpin, Debug, !Clone];
         Shutdown: [Send, Sync, Unpin, Debug];
         PoolMetrics: [Send, Sync, Unpin, Clone, Debug];
-        WorkerMetrics: [Send, Sync, Unpin, Copy, Debug];
+        WorkerMetrics: [Send, Sync, Unpin, Clone, Debug];
         Driver: [Send, Sync, Unpin, Copy, Debug];
         DriverKind: [Send, Sync, Unpin, Copy, Debug];
         Wait: [Send, Sync, Unpin, Copy, Debug];

@@ -15,7 +15,7 @@ use std::{fmt, mem::ManuallyDrop, panic::Location, ptr, ptr::NonNull, sync::Arc,
 use async_task::Runnable;
 
 use super::{inbox::Node, worker::Shared};
-use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// The task's future may exist: from here on the task is polled and dropped on its worker only.
 /// Set by the worker at the first poll, or at birth for a task that was made on the worker.
@@ -33,6 +33,9 @@ pub(crate) struct Header {
     runnable: AtomicPtr<()>,
     table: &'static Table,
     flags: AtomicU8,
+    /// Twice the time since when it has been queued or, once started, running; by its worker's clock.
+    /// And one if another thread than the worker made it. Written by who queues it, then by the worker.
+    since: AtomicU64,
     home: Arc<Shared>,
     /// Where the user's code asked for the task.
     origin: &'static Location<'static>,
@@ -66,7 +69,11 @@ unsafe impl Node for Header {
 }
 
 impl Header {
-    pub(crate) fn new<M: Metadata>(home: Arc<Shared>, origin: &'static Location<'static>) -> Self {
+    pub(crate) fn new<M: Metadata>(
+        home: Arc<Shared>,
+        crosses: bool,
+        origin: &'static Location<'static>,
+    ) -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
             runnable: AtomicPtr::new(ptr::null_mut()),
@@ -79,6 +86,7 @@ impl Header {
                 }
             },
             flags: AtomicU8::new(0),
+            since: AtomicU64::new(crosses.into()),
             home,
             origin,
         }
@@ -94,6 +102,27 @@ impl Header {
 
     fn is_started(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & STARTED != 0
+    }
+
+    /// Where the user's code asked for the task.
+    pub(crate) fn origin(&self) -> &'static Location<'static> {
+        self.origin
+    }
+
+    /// Since when it has been queued or, once started, running.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed) >> 1
+    }
+
+    /// Before the task is queued, by who queues it; and by the worker when it starts it.
+    pub(crate) fn set_since(&self, now: u64) {
+        let crosses = u64::from(self.crosses());
+        self.since.store(now << 1 | crosses, Ordering::Relaxed);
+    }
+
+    /// Whether another thread than its worker made it.
+    pub(crate) fn crosses(&self) -> bool {
+        self.since.load(Ordering::Relaxed) & 1 == 1
     }
 
     /// Before the task is queued, by who queues it.

@@ -19,15 +19,18 @@
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
 //! | `gate`, `shutdown`, `quiet` | the end |
-//! | `metrics` | counters |
+//! | `metrics`, `histogram` | counters, and how long things took |
+//! | `dump` | what every worker is doing now |
 //!
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
 
 mod admission;
 mod builder;
 mod doorbell;
+mod dump;
 mod gate;
 mod handle;
+mod histogram;
 mod inbox;
 mod job;
 #[cfg(all(test, landbridge_loom))]
@@ -49,7 +52,10 @@ use std::{
 use admission::{Admission, Ticket};
 pub(crate) use admission::{Offered, Refused};
 pub use builder::{Builder, Driver, DriverKind};
+pub(crate) use dump::Doing;
+pub use dump::{Activity, OriginDump, PoolDump, WorkerDump};
 pub use handle::CompioHandle;
+pub use histogram::{Bucket, Histogram};
 pub use metrics::{PoolMetrics, WorkerMetrics};
 pub use shutdown::{Shutdown, ShutdownTimeout};
 

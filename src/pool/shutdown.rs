@@ -35,6 +35,8 @@ pub(crate) fn end(worker: Worker) {
     let was_drained = worker.is_drained();
     let (runtime, local, gate) = worker.leave();
     local.shared.set_ending();
+    // A driver that panicked did so in the worker's sleep.
+    local.shared.wakes_up();
     let quiet = runtime.enter(|| {
         drop_tasks(&runtime, &local);
         // From here on nothing can be added.
@@ -55,6 +57,7 @@ pub(crate) fn end(worker: Worker) {
         local.shared.own.0.leaked_runtimes.add(1);
         std::mem::forget(runtime);
     }
+    local.shared.rests();
     drop(local);
     gate.ended(was_drained);
 }

@@ -22,6 +22,7 @@ use super::{
     admission::{Admission, Next},
     builder::DriverKind,
     doorbell::Doorbell,
+    dump::Doing,
     gate::Gate,
     inbox::{Inbox, Push},
     job::{Header, Hold, Job},
@@ -136,7 +137,7 @@ impl Shared {
         }
     }
 
-    fn registry(&self) -> MutexGuard<'_, Slab<Hold>> {
+    pub(super) fn registry(&self) -> MutexGuard<'_, Slab<Hold>> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,29 +169,59 @@ impl Shared {
         with_local(|local| std::ptr::eq(&*local.shared, self)) == Some(true)
     }
 
+    pub(super) fn in_flight(&self) -> usize {
+        self.counts.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clock(&self) -> &metrics::Clock {
+        &self.own.0.clock
+    }
+
+    fn falls_asleep(&self) {
+        self.clock().falls_asleep();
+        self.own.0.note.write(Doing::Asleep);
+    }
+
+    pub(crate) fn wakes_up(&self) {
+        self.clock().wakes_up();
+        self.own.0.note.write(Doing::Nothing);
+    }
+
+    /// The worker's last word.
+    pub(crate) fn rests(&self) {
+        self.clock().falls_asleep();
+        self.own.0.note.write(Doing::Ended);
+    }
+
     /// Whether `runtime` is this worker's own.
     pub(crate) fn is_driven_by(&self, runtime: &Runtime) -> bool {
         self.doorbell.wakes(&runtime.waker())
     }
 
     pub(crate) fn metrics(&self) -> metrics::WorkerMetrics {
-        let in_flight = self.counts.in_flight.load(Ordering::Relaxed);
-        let crossings = self.own.0.crossings.get();
+        let in_flight = self.in_flight();
+        let own = &self.own.0;
+        let crossings_in = own.crossings_in.get();
         let wakeups_sent = self.doorbell.rings();
         metrics::WorkerMetrics {
             driver: self.driver,
             in_flight,
             queued: in_flight.saturating_sub(self.registry().len()),
-            completed: self.own.0.completed.get(),
-            cancelled: self.own.0.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
-            panicked: self.own.0.panicked.get(),
-            crossings,
+            completed: own.completed.get(),
+            cancelled: own.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
+            panicked: own.panicked.get(),
+            crossings_in,
+            crossings_out: own.crossings_out.get(),
             wakeups_sent,
-            wakeups_saved: crossings.saturating_sub(wakeups_sent),
-            parks: self.own.0.parks.get(),
-            looks_paid: self.own.0.looks_paid.get(),
+            wakeups_saved: crossings_in.saturating_sub(wakeups_sent),
+            callers_woken: own.callers_woken.get(),
+            parks: own.parks.get(),
+            looks_paid: own.looks_paid.get(),
+            busy: own.clock.busy(),
+            enqueue_to_start: own.enqueue_to_start.snapshot(),
+            start_to_finish: own.start_to_finish.snapshot(),
             leaked_tasks: self.counts.leaked_tasks.load(Ordering::Relaxed),
-            leaked_runtimes: self.own.0.leaked_runtimes.get(),
+            leaked_runtimes: own.leaked_runtimes.get(),
         }
     }
 }
@@ -228,6 +259,7 @@ pub(crate) fn admitted(job: Job) {
     if header.home().admission.is_bounded() {
         header.set_admitted();
     }
+    header.set_since(header.home().clock().now());
     schedule(job);
 }
 
@@ -329,7 +361,7 @@ impl Local {
             n += 1;
         }
         if n > 0 {
-            self.shared.own.0.crossings.add(n as u64);
+            self.shared.own.0.crossings_in.add(n as u64);
         }
         n
     }
@@ -453,6 +485,10 @@ impl Worker {
     }
 
     fn run_batch(&self) -> usize {
+        if !self.local.queue.is_empty() {
+            // The start of the first job; each job's end is the start of the next.
+            self.local.shared.clock().read();
+        }
         for ran in 0..EVENT_INTERVAL {
             // A pool that is gone starts nothing more.
             if self.local.shared.command() == Command::Stop {
@@ -538,7 +574,9 @@ impl Worker {
             }
         }
         shared.own.0.parks.add(1);
+        shared.falls_asleep();
         self.runtime.poll_with(timeout);
+        shared.wakes_up();
         // `collect`, which follows, marks the worker awake.
     }
 

@@ -24,7 +24,7 @@ use pin_project_lite::pin_project;
 use super::handover::Handover;
 use crate::{
     error::JoinError,
-    pool::{Header, Hold, Job, Metadata, Shared, schedule, with_local},
+    pool::{Doing, Header, Hold, Job, Metadata, Shared, schedule, with_local},
     unwind::{catch, discard, swallow},
 };
 
@@ -45,17 +45,27 @@ unsafe impl<T: Send + 'static> Metadata for Cell<T> {
         if self.header.is_admitted() {
             self.header.home().release();
         }
-        self.finish(Err(JoinError::RuntimeGone));
+        self.finish(Err(JoinError::RuntimeGone), false);
     }
 }
 
 impl<T> Cell<T> {
     /// Hands the result over and tells the one who waits. Panics of foreign code stay here.
-    fn finish(&self, result: Result<T, JoinError>) {
-        match self.result.complete(result) {
-            Ok(None) => {}
-            Ok(Some(waker)) => swallow(|| waker.wake()),
-            Err(unwanted) => swallow(|| drop(unwanted)),
+    ///
+    /// `by_worker`: it is the worker that calls, for a task that it began.
+    fn finish(&self, result: Result<T, JoinError>, by_worker: bool) {
+        let waker = match self.result.complete(result) {
+            Ok(waker) => waker,
+            Err(unwanted) => return swallow(|| drop(unwanted)),
+        };
+        if by_worker && self.header.crosses() {
+            let own = &self.header.home().own.0;
+            // Only now is it known; so whoever takes the result may be a moment ahead of these two.
+            own.crossings_out.add(1);
+            own.callers_woken.add(waker.is_some().into());
+        }
+        if let Some(waker) = waker {
+            swallow(|| waker.wake());
         }
     }
 }
@@ -77,7 +87,7 @@ where
     // drops started tasks on their worker only: `schedule` queues them for it and leaks them when it
     // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox.
     // `schedule` is `Send + Sync`, and everything is `'static`.
-    unsafe { spawn(home, work, origin) }
+    unsafe { spawn(home, work, !home.is_here(), origin) }
 }
 
 /// Makes a task of a closure that stays on this thread, which is `home`.
@@ -95,7 +105,8 @@ where
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
-    let (job, task) = unsafe { spawn(home, work, origin) };
+    let (job, task) = unsafe { spawn(home, work, false, origin) };
+    job.header().set_since(home.clock().now());
     job.header().set_started();
     (job, task)
 }
@@ -107,6 +118,7 @@ where
 unsafe fn spawn<F, Fut>(
     home: &Arc<Shared>,
     work: F,
+    crosses: bool,
     origin: &'static Location<'static>,
 ) -> (Job, Task<(), Cell<Fut::Output>>)
 where
@@ -115,7 +127,7 @@ where
     Fut::Output: Send + 'static,
 {
     let cell = Cell {
-        header: Header::new::<Cell<Fut::Output>>(Arc::clone(home), origin),
+        header: Header::new::<Cell<Fut::Output>>(Arc::clone(home), crosses, origin),
         result: Handover::new(),
     };
     let builder = Builder::new().metadata(cell);
@@ -188,7 +200,9 @@ where
             Some(key) => key,
             None => self.as_mut().start(cx),
         };
-        if self.cell.header.is_cancelled() {
+        let header = &self.cell.header;
+        header.home().own.0.note.write(Doing::Job(key));
+        if header.is_cancelled() {
             self.end(Err(Unfinished::Cancelled));
             return Poll::Ready(());
         }
@@ -196,7 +210,13 @@ where
         let polled = with_local(|local| local.polling(key, || catch(|| stage.poll(cx))))
             .expect("tasks are polled by their worker");
         match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => {
+                let home = self.cell.header.home();
+                // The start of the next job.
+                home.clock().read();
+                home.own.0.note.write(Doing::Nothing);
+                return Poll::Pending;
+            }
             Ok(Poll::Ready(output)) => self.end(Ok(output)),
             Err(payload) => self.end(Err(Unfinished::Panicked(payload))),
         }
@@ -213,9 +233,14 @@ where
         let this = self.project();
         let header = &this.cell.header;
         header.set_started();
-        if header.home().is_cut_off() {
+        let home = header.home();
+        if home.is_cut_off() {
             header.set_cancelled();
         }
+        let now = home.clock().last();
+        let queued = now.saturating_sub(header.since());
+        home.own.0.enqueue_to_start.record(queued);
+        header.set_since(now);
         // SAFETY: a body is polled by its own task's runnable only, with that task's waker, and its
         // cell is that task's metadata (`spawn`).
         let hold = unsafe { Hold::new(header, cx.waker().clone()) };
@@ -249,8 +274,11 @@ where
             }
             (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(())) => Err(JoinError::Cancelled),
         };
-        match this.key.take() {
+        let key = this.key.take();
+        match key {
             Some(key) => {
+                let took = home.clock().read() - this.cell.header.since();
+                home.own.0.start_to_finish.record(took);
                 let count = match &result {
                     Ok(_) => &home.own.0.completed,
                     Err(JoinError::Panicked(_)) => &home.own.0.panicked,
@@ -258,6 +286,7 @@ where
                 };
                 // Only the worker gets here: the task has been started.
                 count.add(1);
+                home.own.0.note.write(Doing::Nothing);
                 with_local(|local| local.deregister(key));
             }
             // Whoever drops a job that was never begun.
@@ -274,7 +303,7 @@ where
         if this.cell.header.is_admitted() {
             home.release();
         }
-        this.cell.finish(result);
+        this.cell.finish(result, key.is_some());
     }
 }
 
