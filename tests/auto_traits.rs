@@ -14,7 +14,10 @@ use landbridge::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
-    pool::{Builder, DriverKind, PoolMetrics, Shutdown, WorkerMetrics},
+    pool::{
+        Activity, Bucket, Builder, DriverKind, Histogram, OriginDump, PoolDump, PoolMetrics,
+        Shutdown, WorkerDump, WorkerMetrics,
+    },
     spawn::{Run, RunOnTokio},
 };
 
@@ -59,6 +62,12 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         Shutdown: [Send, Sync, Unpin, Debug];
         PoolMetrics: [Send, Sync, Unpin, Clone, Debug];
         WorkerMetrics: [Send, Sync, Unpin, Clone, Debug];
+        Histogram: [Send, Sync, Unpin, Clone, Debug];
+        Bucket: [Send, Sync, Unpin, Copy, Debug];
+        PoolDump: [Send, Sync, Unpin, Clone, Debug];
+        WorkerDump: [Send, Sync, Unpin, Clone, Debug];
+        OriginDump: [Send, Sync, Unpin, Copy, Debug];
+        Activity: [Send, Sync, Unpin, Copy, Debug];
         Driver: [Send, Sync, Unpin, Copy, Debug];
         DriverKind: [Send, Sync, Unpin, Copy, Debug];
         Wait: [Send, Sync, Unpin, Copy, Debug];

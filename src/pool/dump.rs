@@ -67,7 +67,8 @@ pub struct WorkerDump {
     pub driver: DriverKind,
     /// What the thread is doing.
     pub activity: Activity,
-    /// How long it has been doing that.
+    /// How long it has been doing that; for a job that runs, with at most fifteen polls of jobs that
+    /// came right before it.
     pub since: Duration,
     /// Jobs that were given to the worker and are not finished: queued, running or waiting.
     pub in_flight: usize,
@@ -158,7 +159,8 @@ impl CompioPool {
     /// the jobs, and takes no lock for long; but it looks at every job that was begun, so call it when
     /// something is wrong rather than all the time. [`metrics`](Self::metrics) is for that.
     ///
-    /// Read while the pool goes on, the figures may be off by what happens meanwhile.
+    /// Read while the pool goes on, the figures may be off by what happens meanwhile. A worker looks at
+    /// the clock once in sixteen polls of jobs, so that an age may be too high by what those took.
     ///
     /// # Examples
     ///

@@ -26,11 +26,12 @@ const BUCKETS: usize = ((LONGEST_BITS - SHORTEST_BITS) << SPLIT_BITS) as usize +
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = landbridge::CompioPool::builder().threads(2).build()?;
-/// for _ in 0..10 {
+/// for _ in 0..1_000 {
 ///     pool.run(async || ()).await?;
 /// }
 /// let waited = pool.metrics().enqueue_to_start();
-/// assert_eq!(waited.count(), 10);
+/// // One job in sixteen is measured.
+/// assert!((1..1_000).contains(&waited.count()));
 /// assert!(waited.quantile(0.5) <= waited.quantile(0.99));
 /// # Ok(())
 /// # }

@@ -14,7 +14,7 @@ use std::{fmt, mem::ManuallyDrop, panic::Location, ptr, ptr::NonNull, sync::Arc,
 
 use async_task::Runnable;
 
-use super::{inbox::Node, worker::Shared};
+use super::{inbox::Node, random, worker::Shared};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// The task's future may exist: from here on the task is polled and dropped on its worker only.
@@ -26,6 +26,14 @@ const CANCELLED: u8 = 1 << 1;
 /// its end. Set before the task is queued for its worker, if the pool counts at all.
 const ADMITTED: u8 = 1 << 2;
 
+/// Of so many jobs the times of one are measured, by chance. That takes three readings of the clock, each
+/// a twentieth of all that a crossing costs. By chance, because bursts have a period too.
+const SAMPLED: u32 = 16;
+/// In [`Header::since`]: another thread than its worker made the task.
+const CROSSES: u64 = 1;
+/// In [`Header::since`]: the task's times are measured.
+const MEASURED: u64 = 1 << 1;
+
 /// What every task's metadata begins with.
 pub(crate) struct Header {
     next: AtomicPtr<Header>,
@@ -33,8 +41,8 @@ pub(crate) struct Header {
     runnable: AtomicPtr<()>,
     table: &'static Table,
     flags: AtomicU8,
-    /// Twice the time since when it has been queued or, once started, running; by its worker's clock.
-    /// And one if another thread than the worker made it. Written by who queues it, then by the worker.
+    /// Since when the task has been queued, if that is measured, and once it is started since when it
+    /// runs: by its worker's clock, above two flags. Written by who queues it, then by the worker.
     since: AtomicU64,
     home: Arc<Shared>,
     /// Where the user's code asked for the task.
@@ -86,7 +94,7 @@ impl Header {
                 }
             },
             flags: AtomicU8::new(0),
-            since: AtomicU64::new(crosses.into()),
+            since: AtomicU64::new(if crosses { CROSSES } else { 0 }),
             home,
             origin,
         }
@@ -109,20 +117,49 @@ impl Header {
         self.origin
     }
 
-    /// Since when it has been queued or, once started, running.
-    pub(crate) fn since(&self) -> u64 {
-        self.since.load(Ordering::Relaxed) >> 1
+    /// Before the task is queued, by who queues it.
+    pub(crate) fn set_queued(&self) {
+        if random().is_multiple_of(SAMPLED) {
+            self.set_since(self.home.clock().now(), true);
+        }
     }
 
-    /// Before the task is queued, by who queues it; and by the worker when it starts it.
-    pub(crate) fn set_since(&self, now: u64) {
-        let crosses = u64::from(self.crosses());
-        self.since.store(now << 1 | crosses, Ordering::Relaxed);
+    /// By the worker, when it starts the task: how long that was queued, if its times are measured.
+    pub(crate) fn starts(&self) -> Option<u64> {
+        let clock = self.home.clock();
+        let measured = self.is_measured();
+        let now = if measured { clock.read() } else { clock.last() };
+        let queued = now.saturating_sub(self.since());
+        self.set_since(now, measured);
+        measured.then_some(queued)
+    }
+
+    /// By the worker, when the task has ended: how long that took, if its times are measured.
+    pub(crate) fn ends(&self) -> Option<u64> {
+        let clock = self.home.clock();
+        self.is_measured().then(|| clock.read() - self.since())
+    }
+
+    /// Since when the task runs, once it is started. If its times are not measured, the worker's last
+    /// reading before that.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed) >> 2
+    }
+
+    fn is_measured(&self) -> bool {
+        self.since.load(Ordering::Relaxed) & MEASURED != 0
     }
 
     /// Whether another thread than its worker made it.
     pub(crate) fn crosses(&self) -> bool {
-        self.since.load(Ordering::Relaxed) & 1 == 1
+        self.since.load(Ordering::Relaxed) & CROSSES != 0
+    }
+
+    fn set_since(&self, now: u64, measured: bool) {
+        let flags = if measured { MEASURED } else { 0 };
+        let crosses = self.since.load(Ordering::Relaxed) & CROSSES;
+        self.since
+            .store(now << 2 | flags | crosses, Ordering::Relaxed);
     }
 
     /// Before the task is queued, by who queues it.

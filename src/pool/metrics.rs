@@ -1,7 +1,8 @@
 //! What a pool has done so far.
 //!
-//! The worker alone writes what it counts, with a load and a store; so it does with the time, which it
-//! reads once after each poll of a job: that reading is the end of one job and the start of the next.
+//! The worker alone writes what it counts, with a load and a store. Counters count everything; times are
+//! measured for one job in sixteen, since reading the clock three times for each would cost more than
+//! all the counting (`docs/design.md`).
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -35,9 +36,9 @@ pub struct PoolMetrics {
 /// One worker's share of [`PoolMetrics`].
 ///
 /// The sums are exact when nothing happens meanwhile. What was given to the worker is
-/// `completed + cancelled + panicked + in_flight`. Every job that was begun is in `enqueue_to_start`,
-/// and every one of those that has ended is in `start_to_finish`; the difference of their counts is
-/// `in_flight - queued`.
+/// `completed + cancelled + panicked + in_flight`.
+///
+/// The two histograms are of the same jobs: one in sixteen of those that were begun, picked by chance.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerMetrics {
@@ -72,10 +73,11 @@ pub struct WorkerMetrics {
     /// for work before it sleeps.
     pub busy: Duration,
     /// How long jobs waited for their first poll since they were queued for the worker. The wait for a
-    /// place below [`max_in_flight`](super::Builder::max_in_flight) comes before that.
+    /// place below [`max_in_flight`](super::Builder::max_in_flight) comes before that. Of one job in
+    /// sixteen.
     pub enqueue_to_start: Histogram,
     /// How long jobs took from their first poll to their end, whatever that was: until their future
-    /// was dropped.
+    /// was dropped. Of one job in sixteen.
     pub start_to_finish: Histogram,
     /// Tasks that woke up after their worker was gone; leaked, because only it may drop them.
     pub leaked_tasks: u64,

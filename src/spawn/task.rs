@@ -106,7 +106,7 @@ where
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
     let (job, task) = unsafe { spawn(home, work, false, origin) };
-    job.header().set_since(home.clock().now());
+    job.header().set_queued();
     job.header().set_started();
     (job, task)
 }
@@ -211,10 +211,7 @@ where
             .expect("tasks are polled by their worker");
         match polled {
             Ok(Poll::Pending) => {
-                let home = self.cell.header.home();
-                // The start of the next job.
-                home.clock().read();
-                home.own.0.note.write(Doing::Nothing);
+                self.cell.header.home().own.0.note.write(Doing::Nothing);
                 return Poll::Pending;
             }
             Ok(Poll::Ready(output)) => self.end(Ok(output)),
@@ -237,10 +234,9 @@ where
         if home.is_cut_off() {
             header.set_cancelled();
         }
-        let now = home.clock().last();
-        let queued = now.saturating_sub(header.since());
-        home.own.0.enqueue_to_start.record(queued);
-        header.set_since(now);
+        if let Some(queued) = header.starts() {
+            home.own.0.enqueue_to_start.record(queued);
+        }
         // SAFETY: a body is polled by its own task's runnable only, with that task's waker, and its
         // cell is that task's metadata (`spawn`).
         let hold = unsafe { Hold::new(header, cx.waker().clone()) };
@@ -277,8 +273,9 @@ where
         let key = this.key.take();
         match key {
             Some(key) => {
-                let took = home.clock().read() - this.cell.header.since();
-                home.own.0.start_to_finish.record(took);
+                if let Some(took) = this.cell.header.ends() {
+                    home.own.0.start_to_finish.record(took);
+                }
                 let count = match &result {
                     Ok(_) => &home.own.0.completed,
                     Err(JoinError::Panicked(_)) => &home.own.0.panicked,
