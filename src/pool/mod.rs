@@ -20,6 +20,7 @@
 //! | `job`, `run_queue` | a task without its type, and which one is next |
 //! | `gate`, `shutdown`, `quiet` | the end |
 //! | `metrics`, `histogram` | counters, and how long things took |
+//! | `reporter` | the counters through the `metrics` facade |
 //! | `dump` | what every worker is doing now |
 //!
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
@@ -37,6 +38,8 @@ mod job;
 mod loom_inbox;
 mod metrics;
 mod quiet;
+#[cfg(feature = "metrics")]
+mod reporter;
 mod run_queue;
 mod shutdown;
 mod worker;
@@ -57,6 +60,8 @@ pub use dump::{Activity, OriginDump, PoolDump, WorkerDump};
 pub use handle::CompioHandle;
 pub use histogram::{Bucket, Histogram};
 pub use metrics::{PoolMetrics, WorkerMetrics};
+#[cfg(feature = "metrics")]
+pub use reporter::MetricsReporter;
 pub use shutdown::{Shutdown, ShutdownTimeout};
 
 use crate::unwind::swallow;
@@ -231,17 +236,7 @@ impl CompioPool {
     /// # }
     /// ```
     pub fn metrics(&self) -> PoolMetrics {
-        let shared = self.shared();
-        let (pending, waiting) = shared.admission.waiting();
-        PoolMetrics {
-            workers: shared
-                .workers
-                .iter()
-                .map(|worker| worker.metrics())
-                .collect(),
-            pending,
-            waiting,
-        }
+        self.shared().metrics()
     }
 
     pub(crate) fn shared(&self) -> &Arc<PoolShared> {
@@ -309,6 +304,15 @@ impl PoolShared {
             workers,
             admission,
             gate,
+        }
+    }
+
+    fn metrics(&self) -> PoolMetrics {
+        let (pending, waiting) = self.admission.waiting();
+        PoolMetrics {
+            workers: self.workers.iter().map(|worker| worker.metrics()).collect(),
+            pending,
+            waiting,
         }
     }
 

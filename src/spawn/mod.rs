@@ -22,6 +22,7 @@ mod loom_handover;
 mod run;
 pub(crate) mod task;
 mod to_tokio;
+mod trace;
 
 use std::{future::Future, panic::Location, sync::Arc};
 

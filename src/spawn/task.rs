@@ -21,7 +21,7 @@ use std::{
 use async_task::{Builder, Task};
 use pin_project_lite::pin_project;
 
-use super::handover::Handover;
+use super::{handover::Handover, trace::Trace};
 use crate::{
     error::JoinError,
     pool::{Doing, Header, Hold, Job, Metadata, Shared, schedule, with_local},
@@ -82,12 +82,13 @@ where
     Fut::Output: Send + 'static,
 {
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    let trace = Trace::crossing(home, origin, size_of::<Fut>());
     // SAFETY: the future may not be `Send`. Until the body's first poll there is no future, only the
     // closure, which is `Send`. From then on the task is marked as started, and `pool` polls and
     // drops started tasks on their worker only: `schedule` queues them for it and leaks them when it
     // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox.
     // `schedule` is `Send + Sync`, and everything is `'static`.
-    unsafe { spawn(home, work, !home.is_here(), origin) }
+    unsafe { spawn(home, work, !home.is_here(), origin, trace) }
 }
 
 /// Makes a task of a closure that stays on this thread, which is `home`.
@@ -103,9 +104,10 @@ where
 {
     debug_assert!(home.is_here());
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    let trace = Trace::local(origin, size_of::<Fut>());
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
-    let (job, task) = unsafe { spawn(home, work, false, origin) };
+    let (job, task) = unsafe { spawn(home, work, false, origin, trace) };
     job.header().set_queued();
     job.header().set_started();
     (job, task)
@@ -120,6 +122,7 @@ unsafe fn spawn<F, Fut>(
     work: F,
     crosses: bool,
     origin: &'static Location<'static>,
+    trace: Trace,
 ) -> (Job, Task<(), Cell<Fut::Output>>)
 where
     F: FnOnce() -> Fut + 'static,
@@ -138,6 +141,7 @@ where
                 stage: Stage::Closure { work: Some(work) },
                 cell,
                 key: None,
+                trace,
             },
             |runnable| schedule(Job::new(runnable)),
         )
@@ -146,6 +150,7 @@ where
 }
 
 pin_project! {
+    #[project = BodyProjection]
     /// What a task polls. Catches every panic of the work: `async_task` would end the process for
     /// one in a destructor.
     struct Body<'a, F, Fut>
@@ -157,6 +162,7 @@ pin_project! {
         cell: &'a Cell<Fut::Output>,
         // The entry in the worker's registry, from the first poll until the end.
         key: Option<usize>,
+        trace: Trace,
     }
 
     impl<F, Fut> PinnedDrop for Body<'_, F, Fut>
@@ -206,9 +212,10 @@ where
             self.end(Err(Unfinished::Cancelled));
             return Poll::Ready(());
         }
-        let stage = self.as_mut().project().stage;
-        let polled = with_local(|local| local.polling(key, || catch(|| stage.poll(cx))))
-            .expect("tasks are polled by their worker");
+        let BodyProjection { stage, trace, .. } = self.as_mut().project();
+        let poll = || catch(|| trace.enter(|| stage.poll(cx)));
+        let polled =
+            with_local(|local| local.polling(key, poll)).expect("tasks are polled by their worker");
         match polled {
             Ok(Poll::Pending) => {
                 self.cell.header.home().own.0.note.write(Doing::Nothing);
@@ -246,12 +253,16 @@ where
         key
     }
 
-    /// Drops the work, does the accounts, then hands the result over: whoever sees the result may
-    /// rely on the future's being gone and on the counters.
+    /// Drops the work, closes its spans, does the accounts, then hands the result over: whoever sees
+    /// the result may rely on the future's being gone and on the counters.
     fn end(mut self: Pin<&mut Self>, outcome: Result<Fut::Output, Unfinished>) {
         // `Pin::set` drops the old value in place and writes the new one even if that panics.
-        let dropped = catch(|| self.as_mut().project().stage.set(Stage::Over));
+        let dropped = catch(|| {
+            let mut this = self.as_mut().project();
+            this.trace.enter(|| this.stage.set(Stage::Over));
+        });
         let this = self.project();
+        this.trace.close();
         let home = this.cell.header.home();
         let result = match (outcome, dropped) {
             (Ok(output), Ok(())) => Ok(output),

@@ -13,7 +13,7 @@ use tokio::{
     task::{JoinError as TokioJoinError, JoinHandle as TokioJoinHandle},
 };
 
-use super::join::look_again;
+use super::{join::look_again, trace::across};
 use crate::{
     channel::Wait,
     error::JoinError,
@@ -143,7 +143,7 @@ where
                 }
             } else {
                 State::There {
-                    work: Aborting(handle.spawn(future)),
+                    work: Aborting(handle.spawn(across(future))),
                 }
             };
             state.set(next);
