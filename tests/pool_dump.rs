@@ -36,13 +36,21 @@ fn a_blocked_worker_is_seen_with_its_job_and_all_that_waits_for_it() {
     for_each_driver(|builder| {
         let before = Instant::now();
         let pool = builder().build().unwrap();
-        let line = line!() + 1;
-        let waiting = [(); 3].map(|()| pool.spawn(async || pending::<()>().await));
+        let mut first_begun = None;
+        let mut waiting = Vec::new();
+        for n in 1..=3 {
+            waiting.push(pool.spawn(async || pending::<()>().await));
+            eventually("it waits", || begun(&pool) == n);
+            first_begun.get_or_insert_with(Instant::now);
+            assert_lives(&builder().build().unwrap());
+        }
+        let line = line!() - 5;
         let others = endless(&pool, 2);
         eventually("they wait", || begun(&pool) == 5);
         let release = hold(&pool);
         let queued = endless(&pool, 4);
 
+        let age = first_begun.unwrap().elapsed();
         let dump = pool.dump();
         let seen = Instant::now();
         let worker = &dump.workers[0];
@@ -62,7 +70,7 @@ fn a_blocked_worker_is_seen_with_its_job_and_all_that_waits_for_it() {
         assert!(worker.begun[1].oldest >= worker.since);
         assert!(worker.since > Duration::ZERO);
         assert_eq!(dump.oldest(), Some(first.oldest));
-        assert!(first.oldest <= before.elapsed());
+        assert!(first.oldest >= age && first.oldest <= before.elapsed());
 
         // Not the clock of the worker, which stands still.
         let again = Instant::now();
@@ -123,14 +131,42 @@ fn what_waits_for_a_place_is_seen() {
 #[test]
 fn a_job_may_dump_its_own_pool() {
     for_each_driver(|builder| {
-        let pool = builder().build().unwrap();
+        // It never sleeps, so that nothing but the job itself has it look at the clock.
+        let idle = Wait::Spin(Duration::from_secs(3_600));
+        let pool = builder().idle(idle).build().unwrap();
         let inner = pool.clone();
+        assert_lives(&builder().build().unwrap());
+        let before = Instant::now();
         let line = line!() + 1;
         let dump = block_on(pool.run(async move || inner.dump())).unwrap();
         let Activity::Running { origin } = dump.workers[0].activity else {
             panic!("{dump}");
         };
         assert_eq!((origin.file(), origin.line()), (file!(), line));
+        assert!(dump.workers[0].since <= before.elapsed(), "{dump}");
+    });
+}
+
+/// What was started past the pool blocks its thread too; no job must be blamed for it.
+#[test]
+fn a_task_of_compios_own_that_blocks_is_no_job_that_runs() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let (blocked, is_blocked) = std::sync::mpsc::channel();
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let job = pool.spawn(async move || {
+            compio::runtime::spawn(async move {
+                blocked.send(()).unwrap();
+                _ = wait.recv();
+            })
+            .await
+        });
+        is_blocked.recv().unwrap();
+        let worker = one(&pool);
+        assert_eq!(worker.activity, Activity::Awake, "{worker}");
+        assert_eq!(worker.begun.len(), 1);
+        drop(release);
+        block_on(job).unwrap().unwrap();
     });
 }
 

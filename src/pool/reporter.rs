@@ -101,7 +101,7 @@ impl fmt::Debug for MetricsReporter {
 }
 
 impl CompioPool {
-    /// Publishes the pool's metrics through the [`metrics`]facade, each with `name` as its
+    /// Publishes the pool's metrics through the [`metrics`] facade, each with `name` as its
     /// label `pool`. Feature `metrics`.
     ///
     /// It does not keep the pool alive, and reports its last figures when the pool is gone. One for each
