@@ -75,6 +75,10 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         BuildError: [Send, Sync, Unpin, Debug, !Clone];
         PanicPayload: [Send, Sync, Unpin, Debug, !Clone];
     }
+    #[cfg(feature = "metrics")]
+    assert_traits! {
+        landbridge::pool::MetricsReporter: [Send, Sync, Unpin, Debug, !Clone];
+    }
     // The output crosses: it must be `Send`, and need be no more.
     assert_traits! {
         JoinHandle<u8>: [Send, Sync, Unpin, Debug, !Clone];
