@@ -82,7 +82,15 @@
 //! `pool` and `net` are on by default. `pool` is the crossing in both directions, always with Compio's
 //! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
 //! the sockets of both runtimes; `shim` alone is the shims without either runtime; `test-util` is
-//! `test_util::both`. [`compio`] is re-exported: the types in this crate's signatures are that
+//! `test_util::both`.
+//!
+//! Off by default, to see what goes on: `metrics` publishes a pool's figures through the `metrics` facade
+//! (`CompioPool::metrics_reporter`), and so to any exporter. `tracing` makes a span for each crossing
+//! (target `landbridge::cross`, level `INFO`), a child of the caller's, in which the work is polled and
+//! dropped; and for each job the `runtime.spawn` span of Tokio's convention (target `tokio::task`, level
+//! `TRACE`), so that a console shows it. A filter on those targets turns either off.
+//!
+//! [`compio`] is re-exported: the types in this crate's signatures are that
 //! version's. Compio's feature `sync` is neither enabled nor assumed.
 //!
 //! # Platforms

@@ -18,7 +18,10 @@ use landbridge::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
-    pool::{Builder, DriverKind, Placement, PoolMetrics, Shutdown, WorkerMetrics},
+    pool::{
+        Activity, Bucket, Builder, DriverKind, Histogram, OriginDump, Placement, PoolDump,
+        PoolMetrics, Shutdown, WorkerDump, WorkerMetrics,
+    },
     rt::LocalJoinHandle,
     spawn::{
         Broadcast, Call, CallMut, EnumerateJobs, Finish, Host, Run, RunBatch, RunBlocking,
@@ -68,7 +71,13 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         Builder: [Send, Sync, Unpin, Debug, !Clone];
         Shutdown: [Send, Sync, Unpin, Debug];
         PoolMetrics: [Send, Sync, Unpin, Clone, Debug];
-        WorkerMetrics: [Send, Sync, Unpin, Copy, Debug];
+        WorkerMetrics: [Send, Sync, Unpin, Clone, Debug];
+        Histogram: [Send, Sync, Unpin, Clone, Debug];
+        Bucket: [Send, Sync, Unpin, Copy, Debug];
+        PoolDump: [Send, Sync, Unpin, Clone, Debug];
+        WorkerDump: [Send, Sync, Unpin, Clone, Debug];
+        OriginDump: [Send, Sync, Unpin, Copy, Debug];
+        Activity: [Send, Sync, Unpin, Copy, Debug];
         Driver: [Send, Sync, Unpin, Copy, Debug];
         DriverKind: [Send, Sync, Unpin, Copy, Debug];
         Placement: [Send, Sync, Unpin, Clone, Debug];
@@ -76,6 +85,10 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         JoinError: [Send, Sync, Unpin, Debug, !Clone];
         BuildError: [Send, Sync, Unpin, Debug, !Clone];
         PanicPayload: [Send, Sync, Unpin, Debug, !Clone];
+    }
+    #[cfg(feature = "metrics")]
+    assert_traits! {
+        landbridge::pool::MetricsReporter: [Send, Sync, Unpin, Debug, !Clone];
     }
     // The output crosses: it must be `Send`, and need be no more.
     assert_traits! {

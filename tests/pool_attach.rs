@@ -232,10 +232,10 @@ fn the_current_handle_is_known_in_jobs_and_in_plain_tasks() {
             assert!(CompioHandle::current().is_err(), "not attached yet");
             let handle = CompioHandle::attach().unwrap();
             let is_this = |current: CompioHandle| {
-                let before = handle.metrics().crossings;
+                let before = handle.metrics().crossings_in;
                 drop(current.spawn(async || ()));
                 async move |handle: CompioHandle| {
-                    while handle.metrics().crossings == before {
+                    while handle.metrics().crossings_in == before {
                         yield_now().await;
                     }
                 }
@@ -594,12 +594,12 @@ fn a_runtime_nested_in_a_job_may_be_attached() {
         let pool = CompioPool::builder().threads(1).build().unwrap();
         for outer in [host.handle.clone(), pool.worker(0).unwrap()] {
             let handle = outer.clone();
-            let before = outer.metrics().crossings;
+            let before = outer.metrics().crossings_in;
             let result = block_on(outer.run(move || nested(driver, handle))).unwrap();
             assert_eq!(result, (42, 1));
             block_on(outer.run(async || ())).unwrap();
             // Two jobs of this thread's, and what the inner runtime's job sent through the inbox.
-            assert_eq!(outer.metrics().crossings, before + 3);
+            assert_eq!(outer.metrics().crossings_in, before + 3);
         }
     });
 }
@@ -618,7 +618,7 @@ fn jobs_of_an_attached_runtime_wake_each_other_without_the_inbox() {
                 sender.send(7).unwrap();
                 assert_eq!(waits.await.unwrap(), 7);
             }
-            inner.metrics().crossings
+            inner.metrics().crossings_in
         }));
         assert_eq!(crossings.unwrap(), 1);
     });

@@ -26,7 +26,7 @@ fn run_and_spawn_on_the_own_single_thread_pool_do_not_deadlock() {
             let here = thread::current().id();
             let there = inner.run(async || thread::current().id()).await.unwrap();
             let also = inner.spawn(async || thread::current().id()).await.unwrap();
-            assert_eq!(inner.metrics().workers[0].crossings, 1);
+            assert_eq!(inner.metrics().workers[0].crossings_in, 1);
             (here == there && here == also, inner)
         }))
         .unwrap()

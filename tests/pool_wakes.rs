@@ -153,7 +153,7 @@ fn ten_thousand_jobs_queue_up_for_a_busy_worker_and_start_in_order() {
                 pool.spawn(async move || order.lock().unwrap().push(n))
             })
             .collect::<Vec<_>>();
-        let metrics = pool.metrics().workers[0];
+        let metrics = pool.metrics().workers.swap_remove(0);
         assert_eq!(metrics.in_flight, 10_001);
         assert_eq!(metrics.queued, 10_000);
         drop(release);

@@ -205,7 +205,7 @@ fn the_pools_metrics_tell_how_local_tasks_ended() {
             assert!(spawn_local(pending::<()>()).cancel().await.is_err());
         }))
         .unwrap();
-        let worker = pool.metrics().workers[0];
+        let worker = &pool.metrics().workers[0];
         assert_eq!(
             (worker.completed, worker.panicked, worker.cancelled),
             (2, 1, 1)

@@ -126,7 +126,7 @@ fn a_worker_is_rung_once_for_its_whole_share() {
         assert_eq!(held.len(), 64);
         let after = pool.metrics();
         for (before, after) in before.workers.iter().zip(&after.workers) {
-            assert_eq!(after.crossings - before.crossings, 32);
+            assert_eq!(after.crossings_in - before.crossings_in, 32);
             assert!(after.wakeups_sent - before.wakeups_sent <= 1);
         }
     });

@@ -446,7 +446,7 @@ fn busy_wakeups(config: &Config) -> f64 {
             .await
             .expect("no panic");
         busy.await.expect("no panic");
-        let crossings = after.total(|w| w.crossings) - before.total(|w| w.crossings);
+        let crossings = after.total(|w| w.crossings_in) - before.total(|w| w.crossings_in);
         assert!(crossings >= rounds * BURST as u64);
         let wakeups = after.total(|w| w.wakeups_sent) - before.total(|w| w.wakeups_sent);
         wakeups as f64 / crossings as f64

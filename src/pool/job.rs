@@ -14,8 +14,8 @@ use std::{fmt, mem::ManuallyDrop, panic::Location, ptr, ptr::NonNull, sync::Arc,
 
 use async_task::Runnable;
 
-use super::{inbox::Node, worker::Shared};
-use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use super::{inbox::Node, random, worker::Shared};
+use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// The task's future may exist: from here on the task is polled and dropped on its worker only.
 /// Set by the worker at the first poll, or at birth for a task that was made on the worker.
@@ -26,6 +26,14 @@ const CANCELLED: u8 = 1 << 1;
 /// its end. Set before the task is queued for its worker, if the pool counts at all.
 const ADMITTED: u8 = 1 << 2;
 
+/// Of so many jobs the times of one are measured, by chance. That takes three readings of the clock, each
+/// a twentieth of all that a crossing costs. By chance, because bursts have a period too.
+const SAMPLED: u32 = 16;
+/// In [`Header::since`]: another thread than its worker made the task.
+const CROSSES: u64 = 1;
+/// In [`Header::since`]: the task's times are measured.
+const MEASURED: u64 = 1 << 1;
+
 /// What every task's metadata begins with.
 pub(crate) struct Header {
     next: AtomicPtr<Header>,
@@ -33,6 +41,9 @@ pub(crate) struct Header {
     runnable: AtomicPtr<()>,
     table: &'static Table,
     flags: AtomicU8,
+    /// Since when the task has been queued, if that is measured, and once it is started since when it
+    /// runs: by its worker's clock, above two flags. Written by who queues it, then by the worker.
+    since: AtomicU64,
     home: Arc<Shared>,
     /// Where the user's code asked for the task.
     origin: &'static Location<'static>,
@@ -66,7 +77,11 @@ unsafe impl Node for Header {
 }
 
 impl Header {
-    pub(crate) fn new<M: Metadata>(home: Arc<Shared>, origin: &'static Location<'static>) -> Self {
+    pub(crate) fn new<M: Metadata>(
+        home: Arc<Shared>,
+        crosses: bool,
+        origin: &'static Location<'static>,
+    ) -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
             runnable: AtomicPtr::new(ptr::null_mut()),
@@ -79,6 +94,7 @@ impl Header {
                 }
             },
             flags: AtomicU8::new(0),
+            since: AtomicU64::new(if crosses { CROSSES } else { 0 }),
             home,
             origin,
         }
@@ -94,6 +110,56 @@ impl Header {
 
     fn is_started(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & STARTED != 0
+    }
+
+    /// Where the user's code asked for the task.
+    pub(crate) fn origin(&self) -> &'static Location<'static> {
+        self.origin
+    }
+
+    /// Before the task is queued, by who queues it.
+    pub(crate) fn set_queued(&self) {
+        if random().is_multiple_of(SAMPLED) {
+            self.set_since(self.home.clock().now(), true);
+        }
+    }
+
+    /// By the worker, when it starts the task: how long that was queued, if its times are measured.
+    pub(crate) fn starts(&self) -> Option<u64> {
+        let clock = self.home.clock();
+        let measured = self.is_measured();
+        let now = if measured { clock.read() } else { clock.last() };
+        let queued = now.saturating_sub(self.since());
+        self.set_since(now, measured);
+        measured.then_some(queued)
+    }
+
+    /// By the worker, when the task has ended: how long that took, if its times are measured.
+    pub(crate) fn ends(&self) -> Option<u64> {
+        let clock = self.home.clock();
+        self.is_measured().then(|| clock.read() - self.since())
+    }
+
+    /// Since when the task runs, once it is started. If its times are not measured, the worker's last
+    /// reading before that.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed) >> 2
+    }
+
+    fn is_measured(&self) -> bool {
+        self.since.load(Ordering::Relaxed) & MEASURED != 0
+    }
+
+    /// Whether another thread than its worker made it.
+    pub(crate) fn crosses(&self) -> bool {
+        self.since.load(Ordering::Relaxed) & CROSSES != 0
+    }
+
+    fn set_since(&self, now: u64, measured: bool) {
+        let flags = if measured { MEASURED } else { 0 };
+        let crosses = self.since.load(Ordering::Relaxed) & CROSSES;
+        self.since
+            .store(now << 2 | flags | crosses, Ordering::Relaxed);
     }
 
     /// Before the task is queued, by who queues it.

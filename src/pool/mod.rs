@@ -21,7 +21,9 @@
 //! | `job`, `run_queue` | a task without its type, and which one is next |
 //! | `blocking` | threads for closures that block |
 //! | `gate`, `shutdown`, `quiet` | the end |
-//! | `metrics` | counters |
+//! | `metrics`, `histogram` | counters, and how long things took |
+//! | `reporter` | the counters through the `metrics` facade |
+//! | `dump` | what every worker is doing now |
 //!
 //! How a closure becomes a job and how its result comes back is [`spawn`](crate::spawn)'s business.
 
@@ -30,8 +32,10 @@ mod attach;
 mod blocking;
 mod builder;
 mod doorbell;
+mod dump;
 mod gate;
 mod handle;
+mod histogram;
 mod inbox;
 mod job;
 #[cfg(all(test, landbridge_loom))]
@@ -41,6 +45,8 @@ mod loom_inbox;
 mod metrics;
 mod placement;
 mod quiet;
+#[cfg(feature = "metrics")]
+mod reporter;
 mod run_queue;
 mod shutdown;
 mod signals;
@@ -58,9 +64,14 @@ use admission::{Admission, Ticket};
 pub(crate) use admission::{Offered, Refused};
 pub(crate) use attach::home_here;
 pub use builder::{Builder, Driver, DriverKind};
+pub(crate) use dump::Doing;
+pub use dump::{Activity, OriginDump, PoolDump, WorkerDump};
 pub use handle::CompioHandle;
+pub use histogram::{Bucket, Histogram};
 pub use metrics::{PoolMetrics, WorkerMetrics};
 pub use placement::Placement;
+#[cfg(feature = "metrics")]
+pub use reporter::MetricsReporter;
 pub use shutdown::{Shutdown, ShutdownTimeout};
 
 use crate::{channel::Wait, unwind::swallow};
@@ -208,21 +219,38 @@ impl CompioPool {
     }
 
     /// What the pool has done so far; cheap, and always on.
+    ///
+    /// # Metrics
+    ///
+    /// | to see | look at |
+    /// |---|---|
+    /// | whether the pool has enough threads | `busy`, which grows by a second a second when it has not; `queued`, and `enqueue_to_start` |
+    /// | what the work takes | `start_to_finish` |
+    /// | what crossing costs | `wakeups_sent` of `crossings_in` and `callers_woken` of `crossings_out`: the wake-ups that were paid for |
+    /// | whether looking again before sleeping pays | `looks_paid` beside `parks` |
+    /// | whether work ends as it should | `completed`, `cancelled`, `panicked` |
+    /// | whether callers are held up by `max_in_flight` | `pending`, `waiting` |
+    ///
+    /// Counters count everything. Times are measured for one job in sixteen, picked by chance, because
+    /// reading the clock for all of them would cost a tenth of a crossing. A snapshot reads memory that
+    /// the workers write, and asks nobody: take one as often as you like. To see what hangs there is
+    /// [`dump`](Self::dump).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = landbridge::CompioPool::builder().threads(2).build()?;
+    /// for n in 0..100 {
+    ///     pool.run(async move || n).await?;
+    /// }
+    /// let metrics = pool.metrics();
+    /// assert_eq!(metrics.total(|worker| worker.completed), 100);
+    /// println!("99 % were begun within {:?}", metrics.enqueue_to_start().quantile(0.99));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn metrics(&self) -> PoolMetrics {
-        let shared = self.shared();
-        let (pending, waiting) = shared.admission.waiting();
-        let (blocking_queued, blocking_running) = shared.blocking.gauges();
-        PoolMetrics {
-            workers: shared
-                .workers
-                .iter()
-                .map(|worker| worker.metrics())
-                .collect(),
-            pending,
-            waiting,
-            blocking_queued,
-            blocking_running,
-        }
+        self.shared().metrics()
     }
 
     pub(crate) fn shared(&self) -> &Arc<PoolShared> {
@@ -301,6 +329,18 @@ impl PoolShared {
             admission,
             blocking,
             gate,
+        }
+    }
+
+    fn metrics(&self) -> PoolMetrics {
+        let (pending, waiting) = self.admission.waiting();
+        let (blocking_queued, blocking_running) = self.blocking.gauges();
+        PoolMetrics {
+            workers: self.workers.iter().map(|worker| worker.metrics()).collect(),
+            pending,
+            waiting,
+            blocking_queued,
+            blocking_running,
         }
     }
 
@@ -491,12 +531,17 @@ impl Drop for Place {
     }
 }
 
-/// A number below `n`, good enough for spreading load (xorshift, Marsaglia 2003).
+/// A number below `n`.
 fn random_below(n: usize) -> usize {
+    random() as usize % n
+}
+
+/// Good enough for spreading load and for sampling (xorshift, Marsaglia 2003); never 0.
+fn random() -> u32 {
     thread_local! {
         static STATE: Cell<u32> = const { Cell::new(0) };
     }
-    let x = STATE.with(|state| {
+    STATE.with(|state| {
         let mut x = state.get();
         if x == 0 {
             // Different for each thread, never 0.
@@ -507,6 +552,5 @@ fn random_below(n: usize) -> usize {
         x ^= x << 5;
         state.set(x);
         x
-    });
-    x as usize % n
+    })
 }

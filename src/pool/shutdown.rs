@@ -33,6 +33,8 @@ pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
     let was_drained = worker.is_drained();
     let (runtime, local, gate) = worker.leave();
     local.shared.set_ending();
+    // A driver that panicked did so in the worker's sleep.
+    local.shared.wakes_up();
     let quiet = runtime.enter(|| {
         // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
         let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
@@ -51,6 +53,7 @@ pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
         local.shared.own.0.leaked_runtimes.add(1);
         std::mem::forget(runtime);
     }
+    local.shared.rests();
     drop(local);
     gate.ended(was_drained);
 }

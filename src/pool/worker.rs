@@ -25,6 +25,7 @@ use super::{
     attach,
     builder::DriverKind,
     doorbell::Doorbell,
+    dump::Doing,
     gate::Gate,
     inbox::{Inbox, Push, PushAll, Stack},
     job::{Header, Hold, Job},
@@ -43,6 +44,10 @@ pub(crate) const EVENT_INTERVAL: usize = 61;
 /// Turns of a look between two looks at the driver. A turn is a few nanoseconds to a few tens; asking
 /// the kernel costs about a microsecond, and with `coop_taskrun` no completion arrives without it.
 const LOOKS_PER_DRIVER_POLL: u32 = 64;
+
+/// Polls of jobs between two readings of the clock: what is known of the time at which a job began is so
+/// many polls old at most. A reading costs about 25 ns, and the rest of a trivial job a few hundred.
+const POLLS_PER_READING: usize = 16;
 
 /// How long an idle worker looks before it sleeps: as long as a caller takes that had to be woken with
 /// this worker's last result and comes back with more work (about 25 µs from a CPU that sleeps, on a
@@ -168,7 +173,7 @@ impl Shared {
         }
     }
 
-    fn registry(&self) -> MutexGuard<'_, Slab<Hold>> {
+    pub(super) fn registry(&self) -> MutexGuard<'_, Slab<Hold>> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -213,30 +218,60 @@ impl Shared {
         self.doorbell.set_pump(waker);
     }
 
+    pub(super) fn in_flight(&self) -> usize {
+        self.counts.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clock(&self) -> &metrics::Clock {
+        &self.own.0.clock
+    }
+
+    fn falls_asleep(&self) {
+        self.clock().falls_asleep();
+        self.own.0.note.write(Doing::Asleep);
+    }
+
+    pub(crate) fn wakes_up(&self) {
+        self.clock().wakes_up();
+        self.own.0.note.write(Doing::Nothing);
+    }
+
+    /// The worker's last word.
+    pub(crate) fn rests(&self) {
+        self.clock().falls_asleep();
+        self.own.0.note.write(Doing::Ended);
+    }
+
     /// Whether `runtime` is this worker's own.
     pub(crate) fn is_driven_by(&self, runtime: &Runtime) -> bool {
         self.doorbell.wakes(&runtime.waker())
     }
 
     pub(crate) fn metrics(&self) -> metrics::WorkerMetrics {
-        let in_flight = self.counts.in_flight.load(Ordering::Relaxed);
-        let crossings = self.own.0.crossings.get();
+        let in_flight = self.in_flight();
+        let own = &self.own.0;
+        let crossings_in = own.crossings_in.get();
         let wakeups_sent = self.doorbell.rings();
         metrics::WorkerMetrics {
             driver: self.driver,
             alive: !self.is_ending(),
             in_flight,
             queued: in_flight.saturating_sub(self.registry().len()),
-            completed: self.own.0.completed.get(),
-            cancelled: self.own.0.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
-            panicked: self.own.0.panicked.get(),
-            crossings,
+            completed: own.completed.get(),
+            cancelled: own.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
+            panicked: own.panicked.get(),
+            crossings_in,
+            crossings_out: own.crossings_out.get(),
             wakeups_sent,
-            wakeups_saved: crossings.saturating_sub(wakeups_sent),
-            parks: self.own.0.parks.get(),
-            looks_paid: self.own.0.looks_paid.get(),
+            wakeups_saved: crossings_in.saturating_sub(wakeups_sent),
+            callers_woken: own.callers_woken.get(),
+            parks: own.parks.get(),
+            looks_paid: own.looks_paid.get(),
+            busy: own.clock.busy(),
+            enqueue_to_start: own.enqueue_to_start.snapshot(),
+            start_to_finish: own.start_to_finish.snapshot(),
             leaked_tasks: self.counts.leaked_tasks.load(Ordering::Relaxed),
-            leaked_runtimes: self.own.0.leaked_runtimes.get(),
+            leaked_runtimes: own.leaked_runtimes.get(),
         }
     }
 }
@@ -306,6 +341,7 @@ pub(crate) fn admitted(job: Job) {
     if header.home().admission.is_bounded() {
         header.set_admitted();
     }
+    header.set_queued();
     schedule(job);
 }
 
@@ -347,6 +383,7 @@ impl Batch {
         if self.home.admission.is_bounded() {
             job.header().set_admitted();
         }
+        job.header().set_queued();
         match &self.local {
             Some(local) => return local.queue.push(job),
             // SAFETY: as in `send`; until `send` below the job is in no queue but this one.
@@ -529,7 +566,7 @@ impl Local {
             n += 1;
         }
         if n > 0 {
-            self.shared.own.0.crossings.add(n as u64);
+            self.shared.own.0.crossings_in.add(n as u64);
         }
         n
     }
@@ -675,10 +712,13 @@ impl Worker {
                 // A pool that is gone starts nothing more.
                 Command::Stop => return ran,
             }
-            match self.local.queue.pop() {
-                Some(job) => job.run(),
-                None => return ran,
+            let Some(job) = self.local.queue.pop() else {
+                return ran;
+            };
+            if ran.is_multiple_of(POLLS_PER_READING) {
+                self.local.shared.clock().read();
             }
+            job.run();
         }
         self.event_interval
     }
@@ -751,7 +791,9 @@ impl Worker {
             }
         }
         shared.own.0.parks.add(1);
+        shared.falls_asleep();
         self.runtime.poll_with(timeout);
+        shared.wakes_up();
         // `collect`, which follows, marks the worker awake.
     }
 

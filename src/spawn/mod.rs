@@ -43,6 +43,7 @@ mod run;
 mod stream;
 pub(crate) mod task;
 mod to_tokio;
+mod trace;
 
 use std::{future::Future, panic::Location, sync::Arc};
 

@@ -22,10 +22,10 @@ use std::{
 use async_task::{Builder, Task};
 use pin_project_lite::pin_project;
 
-use super::handover::Handover;
+use super::{handover::Handover, trace::Trace};
 use crate::{
     error::JoinError,
-    pool::{Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local},
+    pool::{Doing, Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local},
     unwind::{catch, discard, swallow},
 };
 
@@ -65,17 +65,27 @@ unsafe impl<T: 'static, R: WayBack<T>> Metadata for Cell<T, R> {
         if self.header.is_admitted() {
             release(self.header.home());
         }
-        self.finish(Err(JoinError::RuntimeGone));
+        self.finish(Err(JoinError::RuntimeGone), false);
     }
 }
 
 impl<T, R: WayBack<T>> Cell<T, R> {
     /// Hands the result over and tells the one who waits. Panics of foreign code stay here.
-    fn finish(&self, result: Result<T, JoinError>) {
-        match self.result.complete(result) {
-            Ok(None) => {}
-            Ok(Some(waker)) => swallow(|| waker.wake()),
-            Err(unwanted) => swallow(|| drop(unwanted)),
+    ///
+    /// `by_worker`: it is the worker that calls, for a task that it began.
+    fn finish(&self, result: Result<T, JoinError>, by_worker: bool) {
+        let waker = match self.result.complete(result) {
+            Ok(waker) => waker,
+            Err(unwanted) => return swallow(|| drop(unwanted)),
+        };
+        if by_worker && self.header.crosses() {
+            let own = &self.header.home().own.0;
+            // Only now is it known; so whoever takes the result may be a moment ahead of these two.
+            own.crossings_out.add(1);
+            own.callers_woken.add(waker.is_some().into());
+        }
+        if let Some(waker) = waker {
+            swallow(|| waker.wake());
         }
     }
 }
@@ -92,12 +102,13 @@ where
     Fut::Output: Send + 'static,
 {
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    let trace = Trace::crossing(home, origin, size_of::<Fut>());
     // SAFETY: the future may not be `Send`. Until the body's first poll there is no future, only the
     // closure, which is `Send`. From then on the task is marked as started, and `pool` polls and
     // drops started tasks on their worker only: `schedule` queues them for it and leaks them when it
     // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox.
     // `schedule` is `Send + Sync`, and everything is `'static`.
-    unsafe { spawn(home, work, Handover::new(), origin) }
+    unsafe { spawn(home, work, Handover::new(), !home.is_here(), origin, trace) }
 }
 
 /// [`new`], with another way back.
@@ -114,8 +125,9 @@ where
     R: WayBack<Fut::Output>,
 {
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    let trace = Trace::crossing(home, origin, size_of::<Fut>());
     // SAFETY: as in `new`.
-    unsafe { spawn(home, work, result, origin) }
+    unsafe { spawn(home, work, result, !home.is_here(), origin, trace) }
 }
 
 /// Makes a task of a closure that stays on this thread, which is `home`.
@@ -131,9 +143,11 @@ where
 {
     debug_assert!(home.is_this_thread());
     home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    let trace = Trace::local(origin, size_of::<Fut>());
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
-    let (job, task) = unsafe { spawn(home, work, Handover::new(), origin) };
+    let (job, task) = unsafe { spawn(home, work, Handover::new(), false, origin, trace) };
+    job.header().set_queued();
     job.header().set_started();
     (job, task)
 }
@@ -146,7 +160,9 @@ unsafe fn spawn<F, Fut, R>(
     home: &Arc<Shared>,
     work: F,
     result: R,
+    crosses: bool,
     origin: &'static Location<'static>,
+    trace: Trace,
 ) -> (Job, Task<(), Cell<Fut::Output, R>>)
 where
     F: FnOnce() -> Fut + 'static,
@@ -155,7 +171,7 @@ where
     R: WayBack<Fut::Output>,
 {
     let cell = Cell {
-        header: Header::new::<Cell<Fut::Output, R>>(Arc::clone(home), origin),
+        header: Header::new::<Cell<Fut::Output, R>>(Arc::clone(home), crosses, origin),
         result,
         output: PhantomData,
     };
@@ -167,6 +183,7 @@ where
                 stage: Stage::Closure { work: Some(work) },
                 cell,
                 key: None,
+                trace,
             },
             |runnable| schedule(Job::new(runnable)),
         )
@@ -175,6 +192,7 @@ where
 }
 
 pin_project! {
+    #[project = BodyProjection]
     /// What a task polls. Catches every panic of the work: `async_task` would end the process for
     /// one in a destructor.
     struct Body<'a, F, Fut, R>
@@ -188,6 +206,7 @@ pin_project! {
         cell: &'a Cell<Fut::Output, R>,
         // The entry in the worker's registry, from the first poll until the end.
         key: Option<usize>,
+        trace: Trace,
     }
 
     impl<F, Fut, R> PinnedDrop for Body<'_, F, Fut, R>
@@ -235,15 +254,20 @@ where
             Some(key) => key,
             None => self.as_mut().start(cx),
         };
-        if self.cell.header.is_cancelled() {
+        let header = &self.cell.header;
+        header.home().own.0.note.write(Doing::Job(key));
+        if header.is_cancelled() {
             self.end(Err(Unfinished::Cancelled));
             return Poll::Ready(());
         }
-        let stage = self.as_mut().project().stage;
         let local = local().expect("tasks are polled by their worker");
-        let polled = local.polling(key, || catch(|| stage.poll(cx)));
+        let BodyProjection { stage, trace, .. } = self.as_mut().project();
+        let polled = local.polling(key, || catch(|| trace.enter(|| stage.poll(cx))));
         match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => {
+                self.cell.header.home().own.0.note.write(Doing::Nothing);
+                return Poll::Pending;
+            }
             Ok(Poll::Ready(output)) => self.end(Ok(output)),
             Err(payload) => self.end(Err(Unfinished::Panicked(payload))),
         }
@@ -262,8 +286,12 @@ where
         let this = self.project();
         let header = &this.cell.header;
         header.set_started();
-        if header.home().is_cut_off() {
+        let home = header.home();
+        if home.is_cut_off() {
             header.set_cancelled();
+        }
+        if let Some(queued) = header.starts() {
+            home.own.0.enqueue_to_start.record(queued);
         }
         // SAFETY: a body is polled by its own task's runnable only, with that task's waker, and its
         // cell is that task's metadata (`spawn`).
@@ -274,12 +302,16 @@ where
         key
     }
 
-    /// Drops the work, does the accounts, then hands the result over: whoever sees the result may
-    /// rely on the future's being gone and on the counters.
+    /// Drops the work, closes its spans, does the accounts, then hands the result over: whoever sees
+    /// the result may rely on the future's being gone and on the counters.
     fn end(mut self: Pin<&mut Self>, outcome: Result<Fut::Output, Unfinished>) {
         // `Pin::set` drops the old value in place and writes the new one even if that panics.
-        let dropped = catch(|| self.as_mut().project().stage.set(Stage::Over));
+        let dropped = catch(|| {
+            let mut this = self.as_mut().project();
+            this.trace.enter(|| this.stage.set(Stage::Over));
+        });
         let this = self.project();
+        this.trace.close();
         let home = this.cell.header.home();
         let result = match (outcome, dropped) {
             (Ok(output), Ok(())) => Ok(output),
@@ -298,8 +330,12 @@ where
             }
             (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(())) => Err(JoinError::Cancelled),
         };
-        match this.key.take() {
+        let key = this.key.take();
+        match key {
             Some(key) => {
+                if let Some(took) = this.cell.header.ends() {
+                    home.own.0.start_to_finish.record(took);
+                }
                 let count = match &result {
                     Ok(_) => &home.own.0.completed,
                     Err(JoinError::Panicked(_) | JoinError::NoBlockingThreads) => {
@@ -309,6 +345,7 @@ where
                 };
                 // Only the worker gets here: the task has been started.
                 count.add(1);
+                home.own.0.note.write(Doing::Nothing);
                 with_local(|local| local.deregister(key));
             }
             // Whoever drops a job that was never begun.
@@ -325,7 +362,7 @@ where
         if this.cell.header.is_admitted() {
             release(home);
         }
-        this.cell.finish(result);
+        this.cell.finish(result, key.is_some());
     }
 }
 

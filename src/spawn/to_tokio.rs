@@ -25,6 +25,7 @@ use super::{
     JoinHandle,
     join::look_again,
     stream::{Items, produce},
+    trace::across,
 };
 use crate::{
     channel::Wait,
@@ -267,7 +268,7 @@ where
                 }
             } else {
                 State::There {
-                    work: Aborting(handle.spawn(future)),
+                    work: Aborting(handle.spawn(across(future))),
                 }
             };
             state.set(next);

@@ -965,7 +965,7 @@ impl Stats {
 
 fn print_pool(out: &mut impl Write, pools: &[PoolMetrics]) -> io::Result<()> {
     let workers = || pools.iter().flat_map(|pool| &pool.workers);
-    let crossings: u64 = workers().map(|worker| worker.crossings).sum();
+    let crossings: u64 = workers().map(|worker| worker.crossings_in).sum();
     let sent: u64 = workers().map(|worker| worker.wakeups_sent).sum();
     let saved: u64 = workers().map(|worker| worker.wakeups_saved).sum();
     let threads = pools.first().map_or(0, |pool| pool.workers.len());

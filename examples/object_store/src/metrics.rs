@@ -178,7 +178,7 @@ fn write(out: &mut String, store: &Store) -> std::fmt::Result {
     writeln!(
         out,
         "object_store_crossings_total {}",
-        pool.total(|worker| worker.crossings)
+        pool.total(|worker| worker.crossings_in)
     )?;
     writeln!(out, "# TYPE object_store_wakeups_total counter")?;
     let (sent, saved) = (
