@@ -131,7 +131,9 @@ impl PoolMetrics {
 /// Counted by everybody.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    pub(crate) in_flight: AtomicUsize,
+    /// Jobs that were given to the worker. What is in flight is a difference, so that those who give
+    /// and the worker do not write to one line for every job.
+    pub(crate) given: AtomicU64,
     /// Cancelled, or refused, before the first poll.
     pub(crate) never_begun: AtomicU64,
     pub(crate) leaked_tasks: AtomicU64,

@@ -361,7 +361,7 @@ impl PoolShared {
     }
 
     fn cut_off(&self) -> usize {
-        let cut_off = |worker: &Arc<Shared>| worker.counts.cut_off.load(Ordering::Relaxed);
+        let cut_off = |worker: &Arc<Shared>| worker.counts.0.cut_off.load(Ordering::Relaxed);
         self.workers.iter().map(cut_off).sum()
     }
 
@@ -392,7 +392,7 @@ impl PoolShared {
             second += 1;
         }
         let [first, second] = [first, second].map(|index| &self.workers[index]);
-        let load = |worker: &Shared| worker.counts.in_flight.load(Ordering::Relaxed);
+        let load = |worker: &Shared| worker.in_flight();
         let picked = if load(second) < load(first) {
             second
         } else {

@@ -93,7 +93,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission<Job>>,
     /// Every task that was started and is not finished, so that the worker's end can reach them all.
     registry: Mutex<Slab<Hold>>,
-    pub(crate) counts: metrics::Shared,
+    /// Written by whoever gives work; apart from what whoever only wakes it writes.
+    pub(crate) counts: Padded<metrics::Shared>,
     pub(crate) own: Padded<metrics::Own>,
 }
 
@@ -139,7 +140,7 @@ impl Shared {
             ending: AtomicBool::new(false),
             admission,
             registry: Mutex::default(),
-            counts: metrics::Shared::default(),
+            counts: Padded(metrics::Shared::default()),
             own: Padded(metrics::Own::default()),
         }
     }
@@ -180,7 +181,7 @@ impl Shared {
     /// Gets rid of a job that came when the worker was gone.
     fn refuse(&self, job: Job) {
         if job.discard() {
-            self.counts.leaked_tasks.fetch_add(1, Ordering::Relaxed);
+            self.counts.0.leaked_tasks.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -219,7 +220,12 @@ impl Shared {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.counts.in_flight.load(Ordering::Relaxed)
+        let own = &self.own.0;
+        // The ends first: a job that ends meanwhile must not make the difference negative.
+        let begun_and_ended = own.completed.get() + own.cancelled.get() + own.panicked.get();
+        let ended = begun_and_ended + self.counts.0.never_begun.load(Ordering::Acquire);
+        let given = self.counts.0.given.load(Ordering::Relaxed);
+        usize::try_from(given.saturating_sub(ended)).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn clock(&self) -> &metrics::Clock {
@@ -258,7 +264,7 @@ impl Shared {
             in_flight,
             queued: in_flight.saturating_sub(self.registry().len()),
             completed: own.completed.get(),
-            cancelled: own.cancelled.get() + self.counts.never_begun.load(Ordering::Relaxed),
+            cancelled: own.cancelled.get() + self.counts.0.never_begun.load(Ordering::Relaxed),
             panicked: own.panicked.get(),
             crossings_in,
             crossings_out: own.crossings_out.get(),
@@ -270,7 +276,7 @@ impl Shared {
             busy: own.clock.busy(),
             enqueue_to_start: own.enqueue_to_start.snapshot(),
             start_to_finish: own.start_to_finish.snapshot(),
-            leaked_tasks: self.counts.leaked_tasks.load(Ordering::Relaxed),
+            leaked_tasks: self.counts.0.leaked_tasks.load(Ordering::Relaxed),
             leaked_runtimes: own.leaked_runtimes.get(),
         }
     }
@@ -281,16 +287,20 @@ impl Shared {
 ///
 /// Never blocks and never drops a started job: this is what every waker ends in.
 pub(crate) fn schedule(job: Job) {
+    // The job may have run and be gone before the ring: keep its worker.
+    let home = Arc::clone(job.header().home());
+    deliver(&home, job);
+}
+
+fn deliver(home: &Arc<Shared>, job: Job) {
     let mut job = Some(job);
     with_local(|local| {
-        if let Some(here) = job.take_if(|job| Arc::ptr_eq(job.header().home(), &local.shared)) {
+        if let Some(here) = job.take_if(|_| Arc::ptr_eq(home, &local.shared)) {
             local.queue.push(here);
         }
     });
     if let Some(job) = job {
-        // The job may have run and be gone before the ring: keep its worker.
-        let home = Arc::clone(job.header().home());
-        send(&home, job);
+        send(home, job);
     }
 }
 
@@ -331,18 +341,18 @@ pub(crate) fn pass_on(next: Next<Job>) {
     match next {
         Next::Nobody => {}
         Next::Caller(waker) => swallow(|| waker.wake()),
-        Next::Job(job) => admitted(job),
+        Next::Job(job) => admitted(&Arc::clone(job.header().home()), job),
     }
 }
 
 /// Queues a job that has just been given its place.
-pub(crate) fn admitted(job: Job) {
+pub(crate) fn admitted(home: &Arc<Shared>, job: Job) {
     let header = job.header();
-    if header.home().admission.is_bounded() {
+    if home.admission.is_bounded() {
         header.set_admitted();
     }
     header.set_queued();
-    schedule(job);
+    deliver(home, job);
 }
 
 /// Jobs for one worker that have their places, to be queued together.
@@ -641,8 +651,7 @@ impl Local {
     /// Jobs that were given to this worker and have not ended, wherever they wait; and how many of
     /// them wait for the pool's shutdown.
     fn unfinished(&self) -> (usize, usize) {
-        let in_flight = self.shared.counts.in_flight.load(Ordering::Relaxed);
-        (in_flight, self.exempt.borrow().len())
+        (self.shared.in_flight(), self.exempt.borrow().len())
     }
 }
 

@@ -58,6 +58,7 @@ impl<T> JoinHandle<T> {
         Self(Side::Worker(OnWorker {
             task: Some(task),
             hold: job.hold(),
+            taken: false,
         }))
     }
 
@@ -136,7 +137,7 @@ impl<T> Future for JoinHandle<T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            Side::Worker(work) => work.cell().poll(cx),
+            Side::Worker(work) => work.poll(cx),
             Side::Tokio(work) => work.poll(cx),
             #[cfg(landbridge_loom)]
             Side::Model(work) => work.poll(cx),
@@ -199,9 +200,17 @@ struct OnWorker<T> {
     task: Option<Task<(), Cell<T>>>,
     /// To have the work see that it was cancelled.
     hold: Hold,
+    /// The result was taken: nothing is left to let go of.
+    taken: bool,
 }
 
 impl<T> OnWorker<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let polled = self.cell().poll(cx);
+        self.taken |= polled.is_ready();
+        polled
+    }
+
     fn cell(&self) -> &Cell<T> {
         self.task.as_ref().expect("taken in drop only").metadata()
     }
@@ -210,7 +219,9 @@ impl<T> OnWorker<T> {
 impl<T> Drop for OnWorker<T> {
     fn drop(&mut self) {
         let task = self.task.take().expect("taken in drop only");
-        let_go(&task);
+        if !self.taken {
+            let_go(&task);
+        }
         task.detach();
     }
 }
@@ -229,30 +240,46 @@ fn leave_the_queue(hold: &Hold) {
 }
 
 /// The result of work that is cancelled with its waiter: what [`Run`](super::Run) waits with.
-pub(super) struct Scoped<T>(Option<Task<(), Cell<T>>>);
+pub(super) struct Scoped<T> {
+    /// Taken only in `drop`.
+    task: Option<Task<(), Cell<T>>>,
+    /// The result was taken: nothing is left to let go of, nor to cancel.
+    taken: bool,
+}
 
 impl<T> Scoped<T> {
     pub(super) fn new(task: Task<(), Cell<T>>) -> Self {
-        Self(Some(task))
+        Self {
+            task: Some(task),
+            taken: false,
+        }
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        self.cell().poll(cx)
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let polled = self.cell().poll(cx);
+        self.taken |= polled.is_ready();
+        polled
     }
 
     /// [`poll`](Self::poll) without looking again before sleep.
-    pub(super) fn poll_quietly(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        self.cell().result.poll(cx)
+    pub(super) fn poll_quietly(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let polled = self.cell().result.poll(cx);
+        self.taken |= polled.is_ready();
+        polled
     }
 
     fn cell(&self) -> &Cell<T> {
-        self.0.as_ref().expect("taken in drop only").metadata()
+        self.task.as_ref().expect("taken in drop only").metadata()
     }
 }
 
 impl<T> Drop for Scoped<T> {
     fn drop(&mut self) {
-        let task = self.0.take().expect("taken in drop only");
+        let task = self.task.take().expect("taken in drop only");
+        if self.taken {
+            task.detach();
+            return;
+        }
         // Tells a future that is dropped because of this from one that lost its worker.
         task.metadata().header.set_cancelled();
         let_go(&task);

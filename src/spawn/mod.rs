@@ -326,7 +326,7 @@ where
         Offered::Closed(job)
     };
     match offered {
-        Offered::Admitted(job) => admitted(job),
+        Offered::Admitted(job) => admitted(home, job),
         // Its worker may have ended meanwhile, and not have seen it.
         Offered::Waits if home.is_ending() => handle.leave_the_queue(),
         Offered::Waits => {}
@@ -353,7 +353,7 @@ where
         Ok(()) => {
             let (job, task) = task::new(home, work, origin);
             let handle = JoinHandle::new(task, &job);
-            admitted(job);
+            admitted(home, job);
             Ok(handle)
         }
         Err(Refused::Full) => Err(TrySpawnError::Full(work)),

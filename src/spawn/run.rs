@@ -136,9 +136,10 @@ impl<W, T> Crossing<W, T> {
             };
             return Poll::Ready(Err(refused));
         }
-        let (job, task) = start(place.target().pick(), work, origin);
+        let home = place.target().pick();
+        let (job, task) = start(home, work, origin);
         *self = Self::Waiting(Scoped::new(task));
-        admitted(job);
+        admitted(home, job);
         Poll::Ready(Ok(()))
     }
 
@@ -146,7 +147,7 @@ impl<W, T> Crossing<W, T> {
     #[inline]
     pub(super) fn poll_result(
         &mut self,
-        poll: impl FnOnce(&Scoped<T>) -> Poll<Result<T, JoinError>>,
+        poll: impl FnOnce(&mut Scoped<T>) -> Poll<Result<T, JoinError>>,
     ) -> Poll<Result<T, JoinError>> {
         let Self::Waiting(waiting) = self else {
             panic!("polled after it was ready");

@@ -101,7 +101,7 @@ where
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
 {
-    home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    home.counts.0.given.fetch_add(1, Ordering::Relaxed);
     let trace = Trace::crossing(home, origin, size_of::<Fut>());
     // SAFETY: the future may not be `Send`. Until the body's first poll there is no future, only the
     // closure, which is `Send`. From then on the task is marked as started, and `pool` polls and
@@ -124,7 +124,7 @@ where
     Fut::Output: Send + 'static,
     R: WayBack<Fut::Output>,
 {
-    home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    home.counts.0.given.fetch_add(1, Ordering::Relaxed);
     let trace = Trace::crossing(home, origin, size_of::<Fut>());
     // SAFETY: as in `new`.
     unsafe { spawn(home, work, result, !home.is_here(), origin, trace) }
@@ -142,7 +142,7 @@ where
     Fut::Output: Send + 'static,
 {
     debug_assert!(home.is_this_thread());
-    home.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    home.counts.0.given.fetch_add(1, Ordering::Relaxed);
     let trace = Trace::local(origin, size_of::<Fut>());
     // SAFETY: as in `new`, but the closure is not `Send` either: the task is marked as started below,
     // before anybody else can know of it.
@@ -349,12 +349,12 @@ where
                 with_local(|local| local.deregister(key));
             }
             // Whoever drops a job that was never begun.
-            None => _ = home.counts.never_begun.fetch_add(1, Ordering::Relaxed),
+            // Release: whoever sees this end sees the job's beginning, too.
+            None => _ = home.counts.0.never_begun.fetch_add(1, Ordering::Release),
         }
         if home.is_cut_off() && matches!(result, Err(JoinError::Cancelled)) {
-            home.counts.cut_off.fetch_add(1, Ordering::Relaxed);
+            home.counts.0.cut_off.fetch_add(1, Ordering::Relaxed);
         }
-        home.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !home.is_here() {
             // It may be draining, and this the last that it waits for.
             home.nudge();
