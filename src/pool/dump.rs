@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     panic::Location,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -224,12 +224,17 @@ impl Shared {
         let (activity, since) = self.activity();
         let mut begun = BTreeMap::new();
         let mut begun_count = 0;
-        self.for_each_begun(|origin, since| {
+        let mut note_begun = |origin, since: u64| {
             begun_count += 1;
             let (count, oldest) = begun.entry(origin).or_insert((0, since));
             *count += 1;
             *oldest = since.min(*oldest);
-        });
+        };
+        // Not in the registry yet.
+        if let Doing::First(origin) = self.own.0.note.read() {
+            note_begun(origin, self.clock().last());
+        }
+        self.for_each_begun(note_begun);
         let mut begun = begun
             .into_iter()
             .map(|(origin, (count, oldest))| OriginDump {
@@ -258,6 +263,7 @@ impl Shared {
             Doing::Nothing => Activity::Awake,
             Doing::Asleep => Activity::Asleep,
             Doing::Ended => Activity::Ended,
+            Doing::First(origin) => Activity::Running { origin },
             Doing::Job(key) => registry.get(key).map_or(Activity::Awake, |job| {
                 let origin = job.header().origin();
                 Activity::Running { origin }
@@ -290,13 +296,19 @@ impl Shared {
 
 /// What a worker says about itself, so that it need not be asked.
 #[derive(Debug, Default)]
-pub(crate) struct Note(AtomicUsize);
+pub(crate) struct Note {
+    word: AtomicUsize,
+    /// With [`Doing::First`].
+    origin: AtomicPtr<Location<'static>>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doing {
     Nothing,
     Asleep,
     Ended,
+    /// A job from there, for the first time.
+    First(&'static Location<'static>),
     /// The job with that key in the registry.
     Job(usize),
 }
@@ -309,17 +321,30 @@ impl Note {
             Doing::Nothing => 0,
             Doing::Asleep => 1,
             Doing::Ended => 2,
-            Doing::Job(key) => key + 3,
+            Doing::First(origin) => {
+                let origin = std::ptr::from_ref(origin).cast_mut();
+                self.origin.store(origin, Ordering::Relaxed);
+                3
+            }
+            Doing::Job(key) => key + 4,
         };
-        self.0.store(word, Ordering::Relaxed);
+        // Release: with the word goes the origin, or a later one.
+        self.word.store(word, Ordering::Release);
     }
 
-    fn read(&self) -> Doing {
-        match self.0.load(Ordering::Relaxed) {
+    #[expect(unsafe_code, reason = "there is no atomic reference")]
+    pub(super) fn read(&self) -> Doing {
+        match self.word.load(Ordering::Acquire) {
             0 => Doing::Nothing,
             1 => Doing::Asleep,
             2 => Doing::Ended,
-            key => Doing::Job(key - 3),
+            3 => {
+                let origin = self.origin.load(Ordering::Relaxed);
+                // SAFETY: only `write` stores to it, `'static` references and nothing else; it did so
+                // before it stored this word for the first time.
+                Doing::First(unsafe { &*origin })
+            }
+            key => Doing::Job(key - 4),
         }
     }
 }

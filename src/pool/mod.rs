@@ -80,7 +80,7 @@ use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
 pub(crate) use worker::{
-    Batch, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
+    Batch, Current, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
 };
 
 /// Threads that run Compio, callable from anywhere.

@@ -91,7 +91,7 @@ pub(crate) struct Shared {
     ending: AtomicBool,
     /// Its pool's.
     pub(crate) admission: Arc<Admission<Job>>,
-    /// Every task that was started and is not finished, so that the worker's end can reach them all.
+    /// Every task that was polled and is not finished, so that the worker's end can reach them all.
     registry: Mutex<Slab<Hold>>,
     /// Written by whoever gives work; apart from what whoever only wakes it writes.
     pub(crate) counts: Padded<metrics::Shared>,
@@ -228,6 +228,12 @@ impl Shared {
         usize::try_from(given.saturating_sub(ended)).unwrap_or(usize::MAX)
     }
 
+    /// Jobs that have begun and are not finished.
+    fn begun(&self) -> usize {
+        let first = matches!(self.own.0.note.read(), Doing::First(_));
+        self.registry().len() + usize::from(first)
+    }
+
     pub(crate) fn clock(&self) -> &metrics::Clock {
         &self.own.0.clock
     }
@@ -262,7 +268,7 @@ impl Shared {
             driver: self.driver,
             alive: !self.is_ending(),
             in_flight,
-            queued: in_flight.saturating_sub(self.registry().len()),
+            queued: in_flight.saturating_sub(self.begun()),
             completed: own.completed.get(),
             cancelled: own.cancelled.get() + self.counts.0.never_begun.load(Ordering::Relaxed),
             panicked: own.panicked.get(),
@@ -457,12 +463,23 @@ fn send(home: &Shared, job: Job) {
 pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: RunQueue,
-    /// The task that is being polled.
-    current: Cell<Option<usize>>,
+    current: Cell<Current>,
     /// Tasks that wait for this pool's shutdown, which therefore does not wait for them.
     exempt: RefCell<Vec<usize>>,
     /// Objects that stay here, for handles elsewhere; see [`Remote`](crate::spawn::Remote).
     hosted: RefCell<Slab<Rc<dyn Any>>>,
+}
+
+/// The task that is being polled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Current {
+    Nobody,
+    /// For the first time: many a task is finished then, and never enters the registry.
+    New {
+        /// It waits for this pool's shutdown.
+        exempt: bool,
+    },
+    Registered(usize),
 }
 
 thread_local! {
@@ -510,15 +527,20 @@ impl Local {
         Rc::new(Self {
             shared,
             queue: RunQueue::default(),
-            current: Cell::new(None),
+            current: Cell::new(Current::Nobody),
             exempt: RefCell::default(),
             hosted: RefCell::default(),
         })
     }
 
-    /// Enters a task into the worker's registry.
-    pub(crate) fn register(&self, task: Hold) -> usize {
-        self.shared.registry().insert(task)
+    /// Enters a task into the worker's registry: one that was not finished by its first poll, after
+    /// which it was left as `current`.
+    pub(crate) fn register(&self, task: Hold, current: Current) -> usize {
+        let key = self.shared.registry().insert(task);
+        if matches!(current, Current::New { exempt: true }) {
+            self.exempt.borrow_mut().push(key);
+        }
+        key
     }
 
     pub(crate) fn deregister(&self, key: usize) {
@@ -527,22 +549,24 @@ impl Local {
         drop(task);
     }
 
-    /// Polls with `key` as the current task.
-    pub(crate) fn polling<R>(&self, key: usize, poll: impl FnOnce() -> R) -> R {
-        let outer = self.current.replace(Some(key));
+    /// Polls with `task` as the current one, and returns what has become of that.
+    pub(crate) fn polling<R>(&self, task: Current, poll: impl FnOnce() -> R) -> (R, Current) {
+        let outer = self.current.replace(task);
         let result = poll();
-        self.current.set(outer);
-        result
+        (result, self.current.replace(outer))
     }
 
     /// The pool's shutdown will not wait for the task that is being polled; whether there is one.
     pub(crate) fn exempt_current(&self) -> bool {
-        let Some(key) = self.current.get() else {
-            return false;
-        };
-        let mut exempt = self.exempt.borrow_mut();
-        if !exempt.contains(&key) {
-            exempt.push(key);
+        match self.current.get() {
+            Current::Nobody => return false,
+            Current::New { .. } => self.current.set(Current::New { exempt: true }),
+            Current::Registered(key) => {
+                let mut exempt = self.exempt.borrow_mut();
+                if !exempt.contains(&key) {
+                    exempt.push(key);
+                }
+            }
         }
         true
     }

@@ -25,7 +25,9 @@ use pin_project_lite::pin_project;
 use super::{handover::Handover, trace::Trace};
 use crate::{
     error::JoinError,
-    pool::{Doing, Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local},
+    pool::{
+        Current, Doing, Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local,
+    },
     unwind::{catch, discard, swallow},
 };
 
@@ -182,6 +184,7 @@ where
             move |cell| Body {
                 stage: Stage::Closure { work: Some(work) },
                 cell,
+                begun: false,
                 key: None,
                 trace,
             },
@@ -204,7 +207,9 @@ pin_project! {
         #[pin]
         stage: Stage<F, Fut>,
         cell: &'a Cell<Fut::Output, R>,
-        // The entry in the worker's registry, from the first poll until the end.
+        // Polled at least once.
+        begun: bool,
+        // The entry in the worker's registry, from the end of the first poll until the end of the task.
         key: Option<usize>,
         trace: Trace,
     }
@@ -250,21 +255,34 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let key = match self.key {
-            Some(key) => key,
-            None => self.as_mut().start(cx),
+        let current = match self.key {
+            Some(key) => Current::Registered(key),
+            None => {
+                self.as_mut().start();
+                Current::New { exempt: false }
+            }
         };
         let header = &self.cell.header;
-        header.home().own.0.note.write(Doing::Job(key));
+        header.home().own.0.note.write(match current {
+            Current::Registered(key) => Doing::Job(key),
+            _ => Doing::First(header.origin()),
+        });
         if header.is_cancelled() {
             self.end(Err(Unfinished::Cancelled));
             return Poll::Ready(());
         }
         let local = local().expect("tasks are polled by their worker");
         let BodyProjection { stage, trace, .. } = self.as_mut().project();
-        let polled = local.polling(key, || catch(|| trace.enter(|| stage.poll(cx))));
+        let (polled, current) = local.polling(current, || catch(|| trace.enter(|| stage.poll(cx))));
         match polled {
             Ok(Poll::Pending) => {
+                if self.key.is_none() {
+                    let header = &self.cell.header;
+                    // SAFETY: a body is polled by its own task's runnable only, with that task's
+                    // waker, and its cell is that task's metadata (`spawn`).
+                    let hold = unsafe { Hold::new(header, cx.waker().clone()) };
+                    *self.as_mut().project().key = Some(local.register(hold, current));
+                }
                 self.cell.header.home().own.0.note.write(Doing::Nothing);
                 return Poll::Pending;
             }
@@ -282,8 +300,9 @@ where
     R: WayBack<Fut::Output>,
 {
     /// Called at the first poll.
-    fn start(self: Pin<&mut Self>, cx: &mut Context<'_>) -> usize {
+    fn start(self: Pin<&mut Self>) {
         let this = self.project();
+        *this.begun = true;
         let header = &this.cell.header;
         header.set_started();
         let home = header.home();
@@ -293,13 +312,6 @@ where
         if let Some(queued) = header.starts() {
             home.own.0.enqueue_to_start.record(queued);
         }
-        // SAFETY: a body is polled by its own task's runnable only, with that task's waker, and its
-        // cell is that task's metadata (`spawn`).
-        let hold = unsafe { Hold::new(header, cx.waker().clone()) };
-        let key =
-            with_local(|local| local.register(hold)).expect("tasks are polled by their worker");
-        *this.key = Some(key);
-        key
     }
 
     /// Drops the work, closes its spans, does the accounts, then hands the result over: whoever sees
@@ -330,27 +342,26 @@ where
             }
             (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(())) => Err(JoinError::Cancelled),
         };
-        let key = this.key.take();
-        match key {
-            Some(key) => {
-                if let Some(took) = this.cell.header.ends() {
-                    home.own.0.start_to_finish.record(took);
-                }
-                let count = match &result {
-                    Ok(_) => &home.own.0.completed,
-                    Err(JoinError::Panicked(_) | JoinError::NoBlockingThreads) => {
-                        &home.own.0.panicked
-                    }
-                    Err(_) => &home.own.0.cancelled,
-                };
-                // Only the worker gets here: the task has been started.
-                count.add(1);
-                home.own.0.note.write(Doing::Nothing);
+        let begun = *this.begun;
+        if begun {
+            if let Some(took) = this.cell.header.ends() {
+                home.own.0.start_to_finish.record(took);
+            }
+            let count = match &result {
+                Ok(_) => &home.own.0.completed,
+                Err(JoinError::Panicked(_) | JoinError::NoBlockingThreads) => &home.own.0.panicked,
+                Err(_) => &home.own.0.cancelled,
+            };
+            // Only the worker gets here: the task has been started.
+            count.add(1);
+            home.own.0.note.write(Doing::Nothing);
+            if let Some(key) = this.key.take() {
                 with_local(|local| local.deregister(key));
             }
-            // Whoever drops a job that was never begun.
-            // Release: whoever sees this end sees the job's beginning, too.
-            None => _ = home.counts.0.never_begun.fetch_add(1, Ordering::Release),
+        } else {
+            // Whoever drops a job that was never begun. Release: whoever sees this end sees the job's
+            // beginning, too.
+            home.counts.0.never_begun.fetch_add(1, Ordering::Release);
         }
         if home.is_cut_off() && matches!(result, Err(JoinError::Cancelled)) {
             home.counts.0.cut_off.fetch_add(1, Ordering::Relaxed);
@@ -362,7 +373,7 @@ where
         if this.cell.header.is_admitted() {
             release(home);
         }
-        this.cell.finish(result, key.is_some());
+        this.cell.finish(result, begun);
     }
 }
 
