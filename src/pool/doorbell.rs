@@ -65,6 +65,11 @@ impl Doorbell {
         }
     }
 
+    /// Wakes the driver, whoever sleeps in it.
+    pub(crate) fn driver(&self) -> &Waker {
+        &self.driver
+    }
+
     /// Whether `driver` is the waker of the same driver.
     pub(crate) fn wakes(&self, driver: &Waker) -> bool {
         self.driver.will_wake(driver)

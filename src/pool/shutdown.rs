@@ -17,7 +17,7 @@ use super::{
     CompioPool,
     gate::{End, Ticket},
     quiet,
-    worker::{Command, Local, Worker, forget_local},
+    worker::{Command, Local, Worker, forget_local, look_at_driver},
 };
 use crate::unwind::{catch, discard, swallow};
 
@@ -37,7 +37,8 @@ pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
     local.shared.wakes_up();
     let quiet = runtime.enter(|| {
         // A driver that fails must not keep the tasks from being dropped: somebody waits for each.
-        let flush = || swallow(|| runtime.poll_with(Some(Duration::ZERO)));
+        let driver = runtime.waker();
+        let flush = || swallow(|| look_at_driver(&runtime, &driver));
         drop_all(&local, flush, stopping);
         // A panic here comes from the driver itself; what it was about to free is leaked.
         catch(|| quiet::wait_until_quiet(&runtime)).unwrap_or_else(|payload| {

@@ -42,7 +42,7 @@ use crate::{
 /// Compio's own loop does.
 pub(crate) const EVENT_INTERVAL: usize = 61;
 /// Turns of a look between two looks at the driver. A turn is a few nanoseconds to a few tens; asking
-/// the kernel costs about a microsecond, and with `coop_taskrun` no completion arrives without it.
+/// the kernel costs a few hundred, and with `coop_taskrun` no completion arrives without it.
 const LOOKS_PER_DRIVER_POLL: u32 = 64;
 
 /// Polls of jobs between two readings of the clock: what is known of the time at which a job began is so
@@ -728,7 +728,7 @@ impl Worker {
                 return;
             }
             if compio_has_more || !self.local.queue.is_empty() || unpolled >= self.event_interval {
-                self.runtime.poll_with(Some(Duration::ZERO));
+                look_at_driver(&self.runtime, self.local.shared.doorbell.driver());
                 unpolled = 0;
             } else if self.local.shared.inbox.0.is_empty() && !self.look_again(command) {
                 self.park(command);
@@ -791,7 +791,7 @@ impl Worker {
             }
             turn += 1;
             if turn.is_multiple_of(LOOKS_PER_DRIVER_POLL) {
-                runtime.poll_with(Some(Duration::ZERO));
+                look_at_driver(runtime, local.shared.doorbell.driver());
                 driver_had_something = runtime.run() || !local.queue.is_empty();
             }
             driver_had_something
@@ -838,6 +838,16 @@ impl Worker {
     pub(crate) fn leave(self) -> (Runtime, Rc<Local>, Arc<Gate>) {
         (self.runtime, self.local, self.gate)
     }
+}
+
+/// Polls the driver without waiting, inside the runtime's context.
+///
+/// A timeout of zero alone has Compio wait in the kernel for a completion until a timer of zero goes off,
+/// which puts the thread to sleep for 16 µs (`docs/upstream.md`). A driver that was woken beforehand
+/// does not wait at all, and this takes 0.2 µs.
+pub(super) fn look_at_driver(runtime: &Runtime, driver: &Waker) {
+    driver.wake_by_ref();
+    runtime.poll_with(Some(Duration::ZERO));
 }
 
 /// This thread is no worker any more: wake-ups of its tasks find its inbox closed.
