@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Config,
-    spawn::{Cpus, bursts, dispatch, dispatcher, on_tokio, round_trips},
+    spawn::{Cpus, on_tokio, round_trips},
     threads::pin_to,
 };
 
@@ -82,16 +82,6 @@ impl Owner {
         assert!(self.requests.send((1, reply)).is_ok());
         async move { answer.await.expect("an answer") }
     }
-}
-
-/// Beside 64 closures given to a pool at once: 64 dispatches of compio-dispatcher. Microseconds of wall
-/// time for each of the 64.
-pub fn dispatcher_batches(config: &Config, cpus: Cpus) -> f64 {
-    let peer = dispatcher(cpus);
-    on_tokio(
-        cpus,
-        bursts(config.operations(1_000), move || dispatch(&peer)),
-    )
 }
 
 /// Beside a round trip to a runtime of the user's own. Microseconds of wall time.

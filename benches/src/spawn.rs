@@ -10,11 +10,11 @@ use std::{
 
 use compio_dispatcher::Dispatcher;
 use futures::{StreamExt, executor::block_on, future::join_all};
-use landbridge::{CompioPool, TokioHandleExt, Wait};
+use landbridge::{CompioHandle, CompioPool, TokioHandleExt, Wait};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 use crate::{
-    Config, Row, allocations, server,
+    Config, Row, allocations, by_hand, server,
     threads::{pin_to, process_cpu_time},
 };
 
@@ -62,6 +62,37 @@ pub const ROWS: &[Row] = &[
             config.both(
                 |config| run_batches(config, Cpus::Apart),
                 |config| dispatcher_bursts(config, Cpus::Apart),
+            )
+        },
+    },
+    Row {
+        name: "spawn.attached_round_trip",
+        unit: "us/op",
+        peer_name: "own loop: flume, oneshot",
+        goal: Some(0.60),
+        doc: "spawn.round_trip to a Compio runtime that is not ours: on both sides a thread of its own with \
+              `Runtime::block_on`. Ours is `run` of `CompioHandle::attach`; the peer's main future takes boxed \
+              closures from a flume channel, runs each as a task, and answers through a oneshot. Pinned as \
+              spawn.round_trip.",
+        round: |config| {
+            config.both(
+                |config| attached_round_trips(config, Cpus::Apart),
+                |config| by_hand::loop_round_trips(config, Cpus::Apart),
+            )
+        },
+    },
+    Row {
+        name: "spawn.host_call",
+        unit: "us/op",
+        peer_name: "own loop: flume, oneshot",
+        goal: Some(0.25),
+        doc: "from a task on Tokio: a trivial call of an object that lives on a Compio thread, back to back; wall \
+              time. Ours is `Remote::call` on a pool with `Wait::Adaptive`; the peer's loop owns the object, takes \
+              requests from a flume channel and answers through a oneshot. Pinned as spawn.round_trip.",
+        round: |config| {
+            config.both(
+                |config| host_calls(config, Cpus::Apart),
+                |config| by_hand::owner_round_trips(config, Cpus::Apart),
             )
         },
     },
@@ -564,6 +595,52 @@ fn idle_cpu(config: &Config) -> f64 {
     thread::sleep(Duration::from_millis(config.operations(500)));
     let spent = process_cpu_time() - before;
     spent.as_secs_f64() * 1e3 / start.elapsed().as_secs_f64()
+}
+
+fn attached_round_trips(config: &Config, cpus: Cpus) -> f64 {
+    let (send, attached) = std::sync::mpsc::channel();
+    let (stop, stopped) = futures::channel::oneshot::channel::<()>();
+    let foreign = thread::spawn(move || {
+        if cpus == Cpus::Apart {
+            pin_to(Cpus::COMPIO);
+        }
+        let runtime = compio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let handle = CompioHandle::attach().expect("a Compio runtime");
+            send.send(handle).expect("somebody waits");
+            _ = stopped.await;
+        });
+    });
+    let handle = attached.recv().expect("the thread lives");
+    let spent = on_tokio(
+        cpus,
+        round_trips(config.operations(10_000), move || {
+            let answer = handle.run(|| async { 1 });
+            async move { answer.await.expect("an answer") }
+        }),
+    );
+    drop(stop);
+    foreign.join().expect("no panic");
+    spent
+}
+
+fn host_calls(config: &Config, cpus: Cpus) -> f64 {
+    let pool = pool(Wait::Adaptive, cpus);
+    let operations = config.operations(10_000);
+    on_tokio(cpus, async move {
+        let counter = pool
+            .host(async || Ok::<_, std::convert::Infallible>(Cell::new(0_u64)))
+            .await
+            .expect("an object");
+        round_trips(operations, || {
+            let answer = counter.call(async |counter: &Cell<u64>| {
+                counter.set(counter.get() + 1);
+                1
+            });
+            async move { answer.await.expect("an answer") }
+        })
+        .await
+    })
 }
 
 /// On a task, not in `block_on`: a task is where a program crosses from.
