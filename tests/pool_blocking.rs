@@ -289,16 +289,76 @@ fn a_dropped_pool_drops_queued_closures_and_lets_running_ones_answer() {
                 })
                 .collect();
             drop(pool);
-            assert_eq!(tally.alive(), 0);
             for run in queued {
                 let result: Result<(), _> = block_on(run);
                 assert!(matches!(result, Err(JoinError::Panicked(_))), "{result:?}");
             }
+            assert_eq!(tally.alive(), 0);
             drop(release);
             assert_eq!(block_on(running).unwrap(), 42);
             eventually("no thread is left", || threads_named("landbridge") == 0);
         },
     );
+}
+
+/// Whoever drops the last clone may be an async thread: nothing of the user's runs there, however long
+/// it takes.
+#[test]
+fn dropping_the_pool_runs_no_destructor_of_a_queued_closure() {
+    let _watchdog = support::watchdog();
+    let pool = pool(1);
+    let (running, release) = occupy(&pool, || ());
+    let (tell, told) = std::sync::mpsc::channel();
+    let on_drop = OnDrop::new(move || tell.send(std::thread::current().id()).unwrap());
+    let mut queued = pool.run_blocking(move || drop(on_drop));
+    assert!(poll_once(&mut queued, Waker::noop()).is_pending());
+    drop(pool);
+    assert_ne!(told.recv().unwrap(), std::thread::current().id());
+    assert!(matches!(block_on(queued), Err(JoinError::RuntimeGone)));
+    drop(release);
+    block_on(running).unwrap();
+}
+
+/// What has not begun when the time is up does not begin, on the blocking threads as on the workers.
+#[test]
+fn shutdown_timeout_cuts_off_queued_closures() {
+    let _watchdog = support::watchdog();
+    let pool = pool(1);
+    let (running, release) = occupy(&pool, || 1);
+    let queued: Vec<_> = (0..3)
+        .map(|_| {
+            let mut run = pool.run_blocking(|| unreachable!("the time is up"));
+            assert!(poll_once(&mut run, Waker::noop()).is_pending());
+            run
+        })
+        .collect();
+    let mut shutdown = pool.shutdown_timeout(std::time::Duration::ZERO);
+    assert!(poll_once(&mut shutdown, Waker::noop()).is_pending());
+    drop(release);
+    assert_eq!(block_on(shutdown), 3);
+    assert_eq!(block_on(running).unwrap(), 1);
+    for run in queued {
+        let result: Result<(), _> = block_on(run);
+        assert!(matches!(result, Err(JoinError::Cancelled)), "{result:?}");
+    }
+}
+
+/// A closure that calls its own pool would wait for its own end at the bound, as a job would.
+#[test]
+fn a_closure_of_a_bounded_pool_is_never_kept_waiting_by_it() {
+    let _watchdog = support::watchdog();
+    let pool = CompioPool::builder()
+        .threads(1)
+        .max_in_flight(1)
+        .build()
+        .unwrap();
+    let inner = pool.clone();
+    let sum = pool.run(async move || {
+        let again = inner.clone();
+        let run = inner.run_blocking(move || block_on(again.run(async || 1)));
+        run.await.unwrap().unwrap() + 1
+    });
+    assert_eq!(block_on(sum).unwrap(), 2);
 }
 
 /// Threads that wait for work do so without end only as long as there is a pool.

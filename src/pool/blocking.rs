@@ -13,10 +13,10 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::{gate::Gate, placement, signals};
+use super::{admission::Admission, gate::Gate, job::Job, placement, signals};
 use crate::unwind::swallow;
 
 /// How long an idle thread stays: what Tokio's do.
@@ -37,6 +37,8 @@ pub(crate) trait Work: Send + Sync {
 pub(crate) enum Refusal {
     /// The pool takes no more, or went away.
     Closed,
+    /// The time of the pool's shutdown is up.
+    CutOff,
     /// There is no thread, and there will be none.
     NoThreads,
 }
@@ -55,6 +57,7 @@ pub(super) struct Config {
 #[derive(Debug)]
 pub(crate) struct Blocking {
     config: Config,
+    admission: Arc<Admission<Job>>,
     /// Knows of this as of one more worker.
     gate: Arc<Gate>,
     state: Mutex<State>,
@@ -78,6 +81,12 @@ struct State {
     /// Of these, how many wait for the pool's shutdown themselves.
     exempt: usize,
     closed: bool,
+    /// What is queued is refused from now on.
+    stopped: bool,
+    /// What is queued then is refused.
+    deadline: Option<Instant>,
+    /// How many were refused for that.
+    cut_off: usize,
     drained: bool,
     ended: bool,
 }
@@ -88,9 +97,10 @@ thread_local! {
 }
 
 impl Blocking {
-    pub(super) fn new(config: Config, gate: Arc<Gate>) -> Self {
+    pub(super) fn new(config: Config, admission: Arc<Admission<Job>>, gate: Arc<Gate>) -> Self {
         Self {
             config,
+            admission,
             gate,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -128,20 +138,49 @@ impl Blocking {
         work
     }
 
-    /// Takes no more; what is queued is done still, or refused.
-    pub(super) fn close(&self, refuse_queued: bool) {
+    /// Takes no more; what is queued is done still, or refused if this is a stop: by the threads here or
+    /// by a worker, whoever comes first, and not by the caller, who may be an async thread.
+    pub(super) fn close(&self, stop: bool) {
         let mut state = self.lock();
         state.closed = true;
-        let refused = if refuse_queued {
-            std::mem::take(&mut state.queue)
-        } else {
-            BTreeMap::new()
-        };
+        state.stopped |= stop;
         self.note_progress(state);
         self.changed.notify_all();
-        for work in refused.into_values() {
-            work.refuse(Refusal::Closed);
+    }
+
+    /// What is queued at that time, or earlier if that was said before, is refused.
+    pub(super) fn set_deadline(&self, deadline: Instant) {
+        let mut state = self.lock();
+        let earlier = state.deadline.map_or(deadline, |at| at.min(deadline));
+        state.deadline = Some(earlier);
+    }
+
+    /// Refuses what is queued, if its pool was stopped or its time is up.
+    pub(super) fn refuse_queued(&self) {
+        let mut state = self.lock();
+        let Some(why) = state.refusal() else {
+            return;
+        };
+        let refused = std::mem::take(&mut state.queue);
+        if why == Refusal::CutOff {
+            state.cut_off += refused.len();
         }
+        // Until they know it the pool has not ended.
+        state.unfinished += refused.len();
+        drop(state);
+        let n = refused.len();
+        for work in refused.into_values() {
+            work.refuse(why);
+            swallow(|| drop(work));
+        }
+        let mut state = self.lock();
+        state.unfinished -= n;
+        self.note_progress(state);
+    }
+
+    /// How many closures never began because the time was up.
+    pub(super) fn cut_off(&self) -> usize {
+        self.lock().cut_off
     }
 
     /// A shutdown does not wait for the closure that waits for it; whether the caller is one.
@@ -204,6 +243,12 @@ impl Blocking {
         }
         let mut state = self.lock();
         loop {
+            if state.refusal().is_some() && !state.queue.is_empty() {
+                drop(state);
+                self.refuse_queued();
+                state = self.lock();
+                continue;
+            }
             if let Some((_, work)) = state.queue.pop_first() {
                 state.running += 1;
                 state.unfinished += 1;
@@ -251,7 +296,7 @@ impl Blocking {
         }
         let nothing_queued = state.queue.is_empty();
         let drains = nothing_queued && state.unfinished == state.exempt && !state.drained;
-        let ends = nothing_queued && state.threads == 0;
+        let ends = nothing_queued && state.threads == 0 && state.unfinished == 0;
         let was_drained = state.drained;
         state.drained |= drains || ends;
         state.ended = ends;
@@ -263,14 +308,34 @@ impl Blocking {
         }
     }
 
+    /// The pool's address, so to say: it has one admission, and one of these.
     fn id(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        std::ptr::from_ref(&*self.admission).addr()
     }
 
     /// No code that may panic runs under the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// Why what is queued is not to be run, if it is not.
+    fn refusal(&self) -> Option<Refusal> {
+        let due = |deadline| Instant::now() >= deadline;
+        if self.stopped {
+            Some(Refusal::Closed)
+        } else if self.deadline.is_some_and(due) {
+            Some(Refusal::CutOff)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether the caller is a closure on a blocking thread of the pool with that admission.
+pub(super) fn is_closure_of(admission: &Admission<Job>) -> bool {
+    HERE.get().0 == std::ptr::from_ref(admission).addr()
 }
 
 impl std::fmt::Debug for State {

@@ -355,6 +355,16 @@ impl Builder {
         let gate = Arc::new(Gate::new(self.threads.saturating_add(1)));
         let admission = Arc::new(Admission::new(self.max_in_flight));
         let blocking = self.compio_blocking_threads();
+        let closures = Arc::new(Blocking::new(
+            blocking::Config {
+                limit: self.blocking_threads,
+                name: format!("{}-blocking", self.thread_name),
+                stack_size: self.stack_bytes(),
+                mask: Mask::current(),
+            },
+            Arc::clone(&admission),
+            Arc::clone(&gate),
+        ));
         let mut started = Started::default();
         let mut starting = Vec::new();
         // All threads first, then all answers: their set-ups run side by side.
@@ -371,6 +381,7 @@ impl Builder {
                 on_start: self.on_start.clone(),
                 on_stop: self.on_stop.clone(),
                 blocking: blocking.clone(),
+                closures: Arc::clone(&closures),
                 admission: Arc::clone(&admission),
                 gate: Arc::clone(&gate),
             };
@@ -397,19 +408,10 @@ impl Builder {
             started.end();
             return Err(refusal);
         }
-        let blocking = Blocking::new(
-            blocking::Config {
-                limit: self.blocking_threads,
-                name: format!("{}-blocking", self.thread_name),
-                stack_size: self.stack_bytes(),
-                mask: Mask::current(),
-            },
-            Arc::clone(&gate),
-        );
         Ok(CompioPool::new(PoolShared::new(
             started.keep(),
             admission,
-            Arc::new(blocking),
+            closures,
             gate,
         )))
     }
@@ -529,6 +531,7 @@ struct Setup {
     on_start: Option<Hook>,
     on_stop: Option<Hook>,
     blocking: AsyncifyPool,
+    closures: Arc<Blocking>,
     admission: Arc<Admission<Job>>,
     gate: Arc<Gate>,
 }
@@ -559,12 +562,19 @@ impl Setup {
             event_interval,
             on_start,
             on_stop,
+            closures,
             admission,
             gate,
             ..
         } = self;
         let shared = Arc::new(Shared::new(index, kind, idle, runtime.waker(), admission));
-        let mut worker = Worker::new(runtime.clone(), Arc::clone(&shared), gate, event_interval);
+        let mut worker = Worker::new(
+            runtime.clone(),
+            Arc::clone(&shared),
+            gate,
+            closures,
+            event_interval,
+        );
         let started = catch(|| {
             runtime.enter(|| {
                 if let Some(hook) = &on_start {

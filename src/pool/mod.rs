@@ -348,13 +348,15 @@ impl PoolShared {
         for waker in self.admission.close() {
             swallow(|| waker.wake());
         }
+        // Before the workers, who look at it when they end.
+        self.blocking.close(command == Command::Stop);
         for worker in &self.workers {
             worker.order(command);
         }
-        self.blocking.close(command == Command::Stop);
     }
 
     fn order_cut_off(&self, deadline: Instant) {
+        self.blocking.set_deadline(deadline);
         for worker in &self.workers {
             worker.order_cut_off(deadline);
         }
@@ -362,7 +364,7 @@ impl PoolShared {
 
     fn cut_off(&self) -> usize {
         let cut_off = |worker: &Arc<Shared>| worker.counts.0.cut_off.load(Ordering::Relaxed);
-        self.workers.iter().map(cut_off).sum()
+        self.workers.iter().map(cut_off).sum::<usize>() + self.blocking.cut_off()
     }
 
     /// See [`Local::exempt_current`]; whether the caller is a job of this pool, or a closure on one of
@@ -482,7 +484,8 @@ impl Target {
 
 /// Whether the caller is a job of the very pool, which is never kept waiting for a place.
 pub(crate) fn is_own(admission: &Admission<Job>) -> bool {
-    with_local(|local| std::ptr::eq(&*local.shared.admission, admission)) == Some(true)
+    blocking::is_closure_of(admission)
+        || with_local(|local| std::ptr::eq(&*local.shared.admission, admission)) == Some(true)
 }
 
 /// A caller's wait for a place in a pool.

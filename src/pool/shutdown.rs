@@ -31,8 +31,9 @@ const ROUNDS: usize = 64;
 /// user's `stopping` is called.
 pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
     let was_drained = worker.is_drained();
-    let (runtime, local, gate) = worker.leave();
+    let (runtime, local, gate, blocking) = worker.leave();
     local.shared.set_ending();
+    blocking.refuse_queued();
     // A driver that panicked did so in the worker's sleep.
     local.shared.wakes_up();
     let quiet = runtime.enter(|| {

@@ -23,6 +23,7 @@ use slab::Slab;
 use super::{
     admission::{Admission, Next},
     attach,
+    blocking::Blocking,
     builder::DriverKind,
     doorbell::Doorbell,
     dump::Doing,
@@ -647,11 +648,12 @@ impl Local {
         }
     }
 
-    /// When the time of a drain is up, cancels everything but the tasks that wait for the shutdown.
-    fn cut_off_in_time(&self) {
+    /// When the time of a drain is up, cancels everything but the tasks that wait for the shutdown;
+    /// whether it was now.
+    fn cut_off_in_time(&self) -> bool {
         let due = |deadline| Instant::now() >= deadline;
         if self.shared.is_cut_off() || !self.shared.deadline().is_some_and(due) {
-            return;
+            return false;
         }
         self.shared.cut_off.store(true, Ordering::Relaxed);
         for (key, task) in self.tasks() {
@@ -660,6 +662,7 @@ impl Local {
             }
         }
         self.drop_unadmitted(true);
+        true
     }
 
     /// A copy of the registry: waking and dropping may run a foreign destructor, and that may come
@@ -685,6 +688,7 @@ pub(crate) struct Worker {
     pub(crate) runtime: Runtime,
     pub(crate) local: Rc<Local>,
     gate: Arc<Gate>,
+    blocking: Arc<Blocking>,
     look: Look,
     /// Jobs between two looks at the driver; not 0.
     event_interval: usize,
@@ -699,6 +703,7 @@ impl Worker {
         runtime: Runtime,
         shared: Arc<Shared>,
         gate: Arc<Gate>,
+        blocking: Arc<Blocking>,
         event_interval: usize,
     ) -> Self {
         let look = Look::with_bound(shared.wait, LOOK);
@@ -708,6 +713,7 @@ impl Worker {
             runtime,
             local,
             gate,
+            blocking,
             look,
             event_interval,
             drained: false,
@@ -741,7 +747,7 @@ impl Worker {
         for ran in 0..self.event_interval {
             match self.local.shared.command() {
                 Command::Run => {}
-                Command::Drain => self.local.cut_off_in_time(),
+                Command::Drain => self.cut_off_in_time(),
                 // A pool that is gone starts nothing more.
                 Command::Stop => return ran,
             }
@@ -756,12 +762,18 @@ impl Worker {
         self.event_interval
     }
 
+    fn cut_off_in_time(&self) {
+        if self.local.cut_off_in_time() {
+            self.blocking.refuse_queued();
+        }
+    }
+
     fn is_over(&mut self, command: Command) -> bool {
         match command {
             Command::Run => false,
             Command::Stop => true,
             Command::Drain => {
-                self.local.cut_off_in_time();
+                self.cut_off_in_time();
                 let idle = self.local.is_idle();
                 let (in_flight, exempt) = self.local.unfinished();
                 if idle && !self.drained && in_flight == exempt {
@@ -835,8 +847,8 @@ impl Worker {
     }
 
     /// The parts that the worker's end needs.
-    pub(crate) fn leave(self) -> (Runtime, Rc<Local>, Arc<Gate>) {
-        (self.runtime, self.local, self.gate)
+    pub(crate) fn leave(self) -> (Runtime, Rc<Local>, Arc<Gate>, Arc<Blocking>) {
+        (self.runtime, self.local, self.gate, self.blocking)
     }
 }
 

@@ -217,6 +217,7 @@ where
             Err(payload) => JoinError::panicked(payload),
             Ok(()) => match why {
                 Refusal::Closed => JoinError::RuntimeGone,
+                Refusal::CutOff => JoinError::Cancelled,
                 Refusal::NoThreads => JoinError::NoBlockingThreads,
             },
         };
