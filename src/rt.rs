@@ -199,7 +199,12 @@ impl<T> fmt::Debug for LocalJoinHandle<T> {
 #[track_caller]
 pub(crate) fn spawn_local_detached(future: impl Future<Output = ()> + 'static) {
     match home_here() {
-        Some(home) => drop(spawn_at_home(&home, future, Location::caller())),
+        Some(home) => {
+            let (job, task) = task::new_local(&home, || future, Location::caller());
+            job.header().set_background();
+            drop(JoinHandle::new(task, &job));
+            schedule(job);
+        }
         None => compio::runtime::spawn(future).detach(),
     }
 }

@@ -37,6 +37,8 @@ struct State<J> {
     /// Admitted and not ended. More than the bound where a job of the pool hands it more work.
     in_flight: usize,
     waiting: BTreeMap<u64, Waiting<J>>,
+    /// How many of those who wait are jobs.
+    jobs: usize,
     /// Callers whose turn has come and who have not been polled since.
     granted: BTreeSet<u64>,
     /// The number of the next one that waits.
@@ -91,6 +93,7 @@ impl<J> Admission<J> {
                 open: true,
                 in_flight: 0,
                 waiting: BTreeMap::new(),
+                jobs: 0,
                 granted: BTreeSet::new(),
                 next: 0,
             }),
@@ -159,6 +162,7 @@ impl<J> Admission<J> {
         } else {
             let number = state.number();
             state.waiting.insert(number, Waiting::Job(job));
+            state.jobs += 1;
             Offered::Waits
         }
     }
@@ -179,6 +183,7 @@ impl<J> Admission<J> {
                 Next::Caller(waker)
             }
             Some((_, Waiting::Job(job))) => {
+                state.jobs -= 1;
                 state.in_flight += 1;
                 Next::Job(job)
             }
@@ -207,7 +212,8 @@ impl<J> Admission<J> {
         if self.bound.is_none() {
             return Vec::new();
         }
-        self.lock()
+        let mut state = self.lock();
+        let jobs: Vec<J> = state
             .waiting
             .extract_if(
                 ..,
@@ -217,7 +223,9 @@ impl<J> Admission<J> {
                 Waiting::Job(job) => Some(job),
                 Waiting::Caller(_) => None,
             })
-            .collect()
+            .collect();
+        state.jobs -= jobs.len();
+        jobs
     }
 
     /// How many jobs wait, and how many callers.
@@ -226,11 +234,7 @@ impl<J> Admission<J> {
             return (0, 0);
         }
         let state = self.lock();
-        let jobs = state
-            .waiting
-            .values()
-            .filter(|waiting| matches!(waiting, Waiting::Job(_)))
-            .count();
+        let jobs = state.jobs;
         (jobs, state.waiting.len() - jobs)
     }
 

@@ -201,6 +201,7 @@ impl Attached {
             let flush = || swallow(|| _ = Runtime::try_with_current(Runtime::flush));
             drop_all(&self.local, flush, None::<fn()>);
         }
+        shared.dismantle_doorbell();
         _ = ATTACHED.try_with(|table| {
             let mut table = table.0.borrow_mut();
             table.retain(|attached| !std::ptr::eq(&**attached, self));

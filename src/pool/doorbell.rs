@@ -20,7 +20,9 @@ use crate::unwind::swallow;
 pub(crate) struct Doorbell {
     /// Wakes the driver itself. It takes no queue of Compio's: that one holds 64 entries and spins
     /// when it is full.
-    driver: Waker,
+    ///
+    /// Gone once the worker is: it holds a descriptor, which handles that are kept would keep.
+    driver: Mutex<Option<Waker>>,
     /// On a runtime whose loop is not ours: what wakes the task that looks into the inbox.
     pump: Option<Mutex<Option<Waker>>>,
     rings: AtomicU64,
@@ -29,7 +31,7 @@ pub(crate) struct Doorbell {
 impl Doorbell {
     pub(crate) fn new(driver: Waker) -> Self {
         Self {
-            driver,
+            driver: Mutex::new(Some(driver)),
             pump: None,
             rings: AtomicU64::new(0),
         }
@@ -46,7 +48,12 @@ impl Doorbell {
     pub(crate) fn ring(&self) {
         self.rings.fetch_add(1, Ordering::Relaxed);
         match &self.pump {
-            None => self.driver.wake_by_ref(),
+            // The driver's own waker: a system call, and nobody's code.
+            None => {
+                if let Some(driver) = &*lock(&self.driver) {
+                    driver.wake_by_ref();
+                }
+            }
             Some(pump) => {
                 // Not woken under the lock: Compio's queue may make this wait.
                 if let Some(waker) = lock(pump).clone() {
@@ -65,14 +72,17 @@ impl Doorbell {
         }
     }
 
-    /// Wakes the driver, whoever sleeps in it.
-    pub(crate) fn driver(&self) -> &Waker {
-        &self.driver
+    /// There is nobody to wake any more.
+    pub(crate) fn dismantle(&self) {
+        let driver = lock(&self.driver).take();
+        drop(driver);
+        self.set_pump(None);
     }
 
     /// Whether `driver` is the waker of the same driver.
     pub(crate) fn wakes(&self, driver: &Waker) -> bool {
-        self.driver.will_wake(driver)
+        let own = lock(&self.driver);
+        own.as_ref().is_some_and(|own| own.will_wake(driver))
     }
 
     pub(crate) fn rings(&self) -> u64 {

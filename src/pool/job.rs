@@ -25,6 +25,9 @@ const CANCELLED: u8 = 1 << 1;
 /// The task has a place in its pool's [`Admission`](super::admission::Admission), to be given back at
 /// its end. Set before the task is queued for its worker, if the pool counts at all.
 const ADMITTED: u8 = 1 << 2;
+/// The task is this crate's own, made for something of the user's: nobody waits for it, and it is over
+/// soon after that is gone.
+const BACKGROUND: u8 = 1 << 3;
 
 /// Of so many jobs the times of one are measured, by chance. That takes three readings of the clock, each
 /// a twentieth of all that a crossing costs. By chance, because bursts have a period too.
@@ -108,7 +111,7 @@ impl Header {
         self.flags.fetch_or(STARTED, Ordering::Relaxed);
     }
 
-    fn is_started(&self) -> bool {
+    pub(crate) fn is_started(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & STARTED != 0
     }
 
@@ -165,6 +168,20 @@ impl Header {
     /// Before the task is queued, by who queues it.
     pub(crate) fn set_admitted(&self) {
         self.flags.fetch_or(ADMITTED, Ordering::Relaxed);
+    }
+
+    /// Before the task is queued.
+    pub(crate) fn set_background(&self) {
+        self.flags.fetch_or(BACKGROUND, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_background(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & BACKGROUND != 0
+    }
+
+    /// Takes the task's place in its pool's admission away; whether there was one, to be given back.
+    pub(crate) fn take_admitted(&self) -> bool {
+        self.is_admitted() && self.flags.fetch_and(!ADMITTED, Ordering::Relaxed) & ADMITTED != 0
     }
 
     /// Whether the task has a place in its pool's admission.

@@ -80,7 +80,7 @@ use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 use worker::Command;
 pub(crate) use worker::{
-    Batch, Current, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
+    Batch, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
 };
 
 /// Threads that run Compio, callable from anywhere.
@@ -367,14 +367,19 @@ impl PoolShared {
         self.workers.iter().map(cut_off).sum::<usize>() + self.blocking.cut_off()
     }
 
-    /// See [`Local::exempt_current`]; whether the caller is a job of this pool, or a closure on one of
-    /// its blocking threads.
-    fn exempt_current_job(&self) -> bool {
+    /// Whether the caller is a closure on one of the pool's blocking threads, for which a shutdown then
+    /// does not wait.
+    fn exempt_closure(&self) -> bool {
         self.blocking.exempt_current()
-            || with_local(|local| {
-                let ours = self.own_index(local).is_some();
-                ours && local.exempt_current()
-            }) == Some(true)
+    }
+
+    /// Calls `f` with the worker and the task of it that is being polled, if that is one of this pool.
+    fn with_own_job<R>(&self, f: impl FnOnce(&Local, usize) -> R) -> Option<R> {
+        with_local(|local| {
+            self.own_index(local)?;
+            Some(f(local, local.current()?))
+        })
+        .flatten()
     }
 
     /// The worker that unaddressed work goes to: of two, the one with less to do.

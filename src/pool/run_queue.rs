@@ -21,6 +21,10 @@ impl RunQueue {
         self.jobs.borrow_mut().pop_front()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.borrow().len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.jobs.borrow().is_empty()
     }

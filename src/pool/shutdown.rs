@@ -55,6 +55,7 @@ pub(crate) fn end(worker: Worker, stopping: Option<impl FnOnce()>) {
         local.shared.own.0.leaked_runtimes.add(1);
         std::mem::forget(runtime);
     }
+    local.shared.dismantle_doorbell();
     local.shared.rests();
     drop(local);
     gate.ended(was_drained);
@@ -75,7 +76,13 @@ pub(super) fn drop_all(local: &Local, flush: impl Fn(), stopping: Option<impl Fn
     // From here on nothing can be added.
     local.close();
     local.drop_unadmitted(false);
-    drop_queued(local, &flush);
+    for _ in 0..ROUNDS {
+        drop_queued(local, &flush);
+    }
+    // What a destructor that always starts a task has left.
+    while let Some(job) = local.queue.pop() {
+        local.shared.refuse(job);
+    }
 }
 
 fn drop_tasks(local: &Local, flush: &impl Fn()) {
@@ -94,8 +101,10 @@ fn drop_hosted(local: &Local, flush: &impl Fn()) {
     drop_each(local.evict_all(), flush);
 }
 
+/// Drops what is queued now: a destructor may queue more.
 fn drop_queued(local: &Local, flush: &impl Fn()) {
-    drop_each(std::iter::from_fn(|| local.queue.pop()), flush);
+    let queued = (0..local.queue.len()).map_while(|_| local.queue.pop());
+    drop_each(queued, flush);
 }
 
 /// Drops one after the other, and has the driver send the cancels that this leaves, before they are
@@ -154,6 +163,8 @@ pub struct Shutdown {
     pool: CompioPool,
     ordered: bool,
     ticket: Ticket,
+    /// The job of this pool that was found waiting here, by its address: it is exempt once for this.
+    exempt: Option<usize>,
 }
 
 impl Shutdown {
@@ -162,6 +173,33 @@ impl Shutdown {
             pool,
             ordered: false,
             ticket: Ticket::default(),
+            exempt: None,
+        }
+    }
+
+    /// Whether the caller is a job of the pool, which it then does not wait for. At each poll: whoever
+    /// waits may have moved into a job of this pool since, or out of one.
+    fn is_in_own_job(&mut self) -> bool {
+        let shared = self.pool.shared();
+        let before = self.exempt;
+        let here = shared.with_own_job(|local, job| {
+            if before != Some(job) {
+                local.exempt(job);
+            }
+            job
+        });
+        self.exempt = here.or(before);
+        here.is_some() || shared.exempt_closure()
+    }
+
+    /// The job goes on, and is like any other from here on.
+    fn is_over(&mut self) {
+        if let Some(exempt) = self.exempt.take() {
+            self.pool.shared().with_own_job(|local, job| {
+                if job == exempt {
+                    local.unexempt(job);
+                }
+            });
         }
     }
 }
@@ -170,8 +208,7 @@ impl Future for Shutdown {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // At each poll: whoever waits may have moved into a job of this pool since, or out of one.
-        let end = if self.pool.shared().exempt_current_job() {
+        let end = if self.is_in_own_job() {
             End::Drained
         } else {
             End::Ended
@@ -181,12 +218,17 @@ impl Future for Shutdown {
             self.pool.shared().order(Command::Drain);
         }
         let Self { pool, ticket, .. } = &mut *self;
-        pool.shared().gate.poll(ticket, end, cx)
+        let polled = pool.shared().gate.poll(ticket, end, cx);
+        if polled.is_ready() {
+            self.is_over();
+        }
+        polled
     }
 }
 
 impl Drop for Shutdown {
     fn drop(&mut self) {
         self.pool.shared().gate.forget(&self.ticket);
+        self.is_over();
     }
 }

@@ -180,7 +180,7 @@ impl Shared {
     }
 
     /// Gets rid of a job that came when the worker was gone.
-    fn refuse(&self, job: Job) {
+    pub(super) fn refuse(&self, job: Job) {
         if job.discard() {
             self.counts.0.leaked_tasks.fetch_add(1, Ordering::Relaxed);
         }
@@ -213,6 +213,11 @@ impl Shared {
     /// Whether this worker's jobs run on the calling thread, at this moment or at another.
     pub(crate) fn is_this_thread(&self) -> bool {
         self.is_here() || attach::is_here(self)
+    }
+
+    /// See [`Doorbell::dismantle`].
+    pub(crate) fn dismantle_doorbell(&self) {
+        self.doorbell.dismantle();
     }
 
     /// See [`Doorbell::set_pump`].
@@ -464,23 +469,19 @@ fn send(home: &Shared, job: Job) {
 pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: RunQueue,
-    current: Cell<Current>,
-    /// Tasks that wait for this pool's shutdown, which therefore does not wait for them.
-    exempt: RefCell<Vec<usize>>,
+    /// The task that is being polled, by the address of its header.
+    current: Cell<Option<usize>>,
+    /// Tasks that wait for this pool's shutdown, which therefore does not wait for them; and how often
+    /// each does.
+    exempt: RefCell<Vec<(usize, usize)>>,
+    /// Registered tasks that are [in the background](Header::is_background).
+    background: Cell<usize>,
     /// Objects that stay here, for handles elsewhere; see [`Remote`](crate::spawn::Remote).
     hosted: RefCell<Slab<Rc<dyn Any>>>,
 }
 
-/// The task that is being polled.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Current {
-    Nobody,
-    /// For the first time: many a task is finished then, and never enters the registry.
-    New {
-        /// It waits for this pool's shutdown.
-        exempt: bool,
-    },
-    Registered(usize),
+fn address(task: &Header) -> usize {
+    std::ptr::from_ref(task).addr()
 }
 
 thread_local! {
@@ -528,48 +529,75 @@ impl Local {
         Rc::new(Self {
             shared,
             queue: RunQueue::default(),
-            current: Cell::new(Current::Nobody),
+            current: Cell::new(None),
             exempt: RefCell::default(),
+            background: Cell::new(0),
             hosted: RefCell::default(),
         })
     }
 
-    /// Enters a task into the worker's registry: one that was not finished by its first poll, after
-    /// which it was left as `current`.
-    pub(crate) fn register(&self, task: Hold, current: Current) -> usize {
-        let key = self.shared.registry().insert(task);
-        if matches!(current, Current::New { exempt: true }) {
-            self.exempt.borrow_mut().push(key);
+    /// Enters a task into the worker's registry: one that was not finished by its first poll.
+    pub(crate) fn register(&self, task: Hold) -> usize {
+        if task.header().is_background() {
+            self.background.set(self.background.get() + 1);
         }
-        key
+        self.shared.registry().insert(task)
     }
 
     pub(crate) fn deregister(&self, key: usize) {
         let task = self.shared.registry().try_remove(key);
-        self.exempt.borrow_mut().retain(|exempt| *exempt != key);
+        if task
+            .as_ref()
+            .is_some_and(|task| task.header().is_background())
+        {
+            self.background.set(self.background.get() - 1);
+        }
         drop(task);
     }
 
-    /// Polls with `task` as the current one, and returns what has become of that.
-    pub(crate) fn polling<R>(&self, task: Current, poll: impl FnOnce() -> R) -> (R, Current) {
-        let outer = self.current.replace(task);
+    /// Polls with `task` as the current one.
+    pub(crate) fn polling<R>(&self, task: &Header, poll: impl FnOnce() -> R) -> R {
+        let outer = self.current.replace(Some(address(task)));
         let result = poll();
-        (result, self.current.replace(outer))
+        self.current.set(outer);
+        result
     }
 
-    /// The pool's shutdown will not wait for the task that is being polled; whether there is one.
-    pub(crate) fn exempt_current(&self) -> bool {
-        match self.current.get() {
-            Current::Nobody => return false,
-            Current::New { .. } => self.current.set(Current::New { exempt: true }),
-            Current::Registered(key) => {
-                let mut exempt = self.exempt.borrow_mut();
-                if !exempt.contains(&key) {
-                    exempt.push(key);
-                }
-            }
+    /// The task that is being polled.
+    pub(crate) fn current(&self) -> Option<usize> {
+        self.current.get()
+    }
+
+    /// The pool's shutdown will not wait for that task, which waits for it.
+    pub(crate) fn exempt(&self, task: usize) {
+        let mut exempt = self.exempt.borrow_mut();
+        match exempt.iter_mut().find(|(other, _)| *other == task) {
+            Some((_, times)) => *times += 1,
+            None => exempt.push((task, 1)),
         }
-        true
+    }
+
+    /// The task waits for the shutdown once less.
+    pub(crate) fn unexempt(&self, task: usize) {
+        let mut exempt = self.exempt.borrow_mut();
+        if let Some((_, times)) = exempt.iter_mut().find(|(other, _)| *other == task) {
+            *times -= 1;
+        }
+        exempt.retain(|(_, times)| *times > 0);
+    }
+
+    /// Whether the task waits for the pool's shutdown.
+    pub(crate) fn is_exempt(&self, task: &Header) -> bool {
+        let exempt = self.exempt.borrow();
+        exempt.iter().any(|(other, _)| *other == address(task))
+    }
+
+    /// The task is over.
+    pub(crate) fn forget(&self, task: &Header) {
+        let mut exempt = self.exempt.borrow_mut();
+        if !exempt.is_empty() {
+            exempt.retain(|(other, _)| *other != address(task));
+        }
     }
 
     /// Keeps an object until it is [evicted](Self::evict) by the key, or the worker ends.
@@ -631,7 +659,7 @@ impl Local {
 
     /// Puts every task on the run queue that is not there already.
     pub(crate) fn wake_all(&self) {
-        for (_, task) in self.tasks() {
+        for task in self.tasks() {
             task.wake();
         }
     }
@@ -656,8 +684,12 @@ impl Local {
             return false;
         }
         self.shared.cut_off.store(true, Ordering::Relaxed);
-        for (key, task) in self.tasks() {
-            if !self.exempt.borrow().contains(&key) {
+        // What is in the background belongs to those who go on, if there are any.
+        let spares_background = !self.exempt.borrow().is_empty();
+        for task in self.tasks() {
+            let header = task.header();
+            let spared = spares_background && header.is_background();
+            if !spared && !self.is_exempt(header) {
                 task.cancel();
             }
         }
@@ -667,18 +699,16 @@ impl Local {
 
     /// A copy of the registry: waking and dropping may run a foreign destructor, and that may come
     /// back here.
-    fn tasks(&self) -> Vec<(usize, Hold)> {
+    fn tasks(&self) -> Vec<Hold> {
         let registry = self.shared.registry();
-        registry
-            .iter()
-            .map(|(key, task)| (key, task.clone()))
-            .collect()
+        registry.iter().map(|(_, task)| task.clone()).collect()
     }
 
     /// Jobs that were given to this worker and have not ended, wherever they wait; and how many of
-    /// them wait for the pool's shutdown.
+    /// them a shutdown by a job does not wait for: those who wait for it, and what is in the background.
     fn unfinished(&self) -> (usize, usize) {
-        (self.shared.in_flight(), self.exempt.borrow().len())
+        let exempt = self.exempt.borrow().len() + self.background.get();
+        (self.shared.in_flight(), exempt)
     }
 }
 
@@ -687,6 +717,8 @@ impl Local {
 pub(crate) struct Worker {
     pub(crate) runtime: Runtime,
     pub(crate) local: Rc<Local>,
+    /// Wakes the runtime's driver.
+    driver: Waker,
     gate: Arc<Gate>,
     blocking: Arc<Blocking>,
     look: Look,
@@ -710,6 +742,7 @@ impl Worker {
         let local = Local::new(shared);
         LOCAL.with(|current| current.replace(Some(Rc::clone(&local))));
         Self {
+            driver: runtime.waker(),
             runtime,
             local,
             gate,
@@ -734,7 +767,7 @@ impl Worker {
                 return;
             }
             if compio_has_more || !self.local.queue.is_empty() || unpolled >= self.event_interval {
-                look_at_driver(&self.runtime, self.local.shared.doorbell.driver());
+                look_at_driver(&self.runtime, &self.driver);
                 unpolled = 0;
             } else if self.local.shared.inbox.0.is_empty() && !self.look_again(command) {
                 self.park(command);
@@ -793,6 +826,7 @@ impl Worker {
             runtime,
             local,
             look,
+            driver,
             ..
         } = self;
         let mut turn = 0_u32;
@@ -803,7 +837,7 @@ impl Worker {
             }
             turn += 1;
             if turn.is_multiple_of(LOOKS_PER_DRIVER_POLL) {
-                look_at_driver(runtime, local.shared.doorbell.driver());
+                look_at_driver(runtime, driver);
                 driver_had_something = runtime.run() || !local.queue.is_empty();
             }
             driver_had_something

@@ -74,22 +74,31 @@ impl<T> Handover<T> {
     ///
     /// If the value was taken before, or let go of.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<T> {
-        let mut slot = self.lock();
-        let replaced = match &mut *slot {
-            Slot::Waiting(waker) if waker.will_wake(cx.waker()) => return Poll::Pending,
-            Slot::Empty | Slot::Waiting(_) => {
-                mem::replace(&mut *slot, Slot::Waiting(cx.waker().clone()))
+        let mut waker = None;
+        loop {
+            let mut slot = self.lock();
+            match &mut *slot {
+                Slot::Waiting(left) if left.will_wake(cx.waker()) => return Poll::Pending,
+                Slot::Full(_) => match mem::replace(&mut *slot, Slot::Taken) {
+                    Slot::Full(value) => {
+                        drop(slot);
+                        return Poll::Ready(value);
+                    }
+                    _ => unreachable!("just seen"),
+                },
+                Slot::Taken | Slot::Unwanted => panic!("polled after it was ready"),
+                Slot::Empty | Slot::Waiting(_) => {}
             }
-            Slot::Full(_) => match mem::replace(&mut *slot, Slot::Taken) {
-                Slot::Full(value) => return Poll::Ready(value),
-                _ => unreachable!("just seen"),
-            },
-            Slot::Taken | Slot::Unwanted => panic!("polled after it was ready"),
-        };
-        drop(slot);
-        // A waker's destructor may run anything, so not under the lock.
-        drop(replaced);
-        Poll::Pending
+            // A waker's clone and destructor may run anything, so not under the lock.
+            if let Some(waker) = waker.take() {
+                let replaced = mem::replace(&mut *slot, Slot::Waiting(waker));
+                drop(slot);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            drop(slot);
+            waker = Some(cx.waker().clone());
+        }
     }
 
     /// The receiving side lets go; a value that is already there comes back, or the waker that was

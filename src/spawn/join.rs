@@ -233,6 +233,10 @@ fn abort(hold: &Hold) {
 }
 
 fn leave_the_queue(hold: &Hold) {
+    // The list is searched from its beginning: not for what is known to be out of it.
+    if hold.header().is_admitted() {
+        return;
+    }
     let home = hold.header().home();
     for job in home.admission.take_jobs(|job| job.is_of(hold)) {
         swallow(|| drop(job));

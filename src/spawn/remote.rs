@@ -520,6 +520,7 @@ impl Drop for Hosted {
         // On the worker too: there a destructor in the middle of somebody's poll would be a surprise.
         let evict = move || async move { drop(with_local(|local| local.evict(key))) };
         let (job, task) = task::new(&self.home, evict, self.origin);
+        job.header().set_background();
         // Nobody waits; a panic of the object's destructor goes with the result.
         drop(JoinHandle::new(task, &job));
         // Not by way of the admission: a bound that is reached must not keep dead objects alive. A

@@ -25,9 +25,7 @@ use pin_project_lite::pin_project;
 use super::{handover::Handover, trace::Trace};
 use crate::{
     error::JoinError,
-    pool::{
-        Current, Doing, Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local,
-    },
+    pool::{Doing, Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local},
     unwind::{catch, discard, swallow},
 };
 
@@ -255,17 +253,14 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let current = match self.key {
-            Some(key) => Current::Registered(key),
-            None => {
-                self.as_mut().start();
-                Current::New { exempt: false }
-            }
-        };
+        if !self.begun {
+            self.as_mut().start();
+        }
         let header = &self.cell.header;
-        header.home().own.0.note.write(match current {
-            Current::Registered(key) => Doing::Job(key),
-            _ => Doing::First(header.origin()),
+        let home = header.home();
+        home.own.0.note.write(match self.key {
+            Some(key) => Doing::Job(key),
+            None => Doing::First(header.origin()),
         });
         if header.is_cancelled() {
             self.end(Err(Unfinished::Cancelled));
@@ -273,17 +268,20 @@ where
         }
         let local = local().expect("tasks are polled by their worker");
         let BodyProjection { stage, trace, .. } = self.as_mut().project();
-        let (polled, current) = local.polling(current, || catch(|| trace.enter(|| stage.poll(cx))));
+        let polled = local.polling(header, || catch(|| trace.enter(|| stage.poll(cx))));
         match polled {
             Ok(Poll::Pending) => {
                 if self.key.is_none() {
-                    let header = &self.cell.header;
                     // SAFETY: a body is polled by its own task's runnable only, with that task's
                     // waker, and its cell is that task's metadata (`spawn`).
                     let hold = unsafe { Hold::new(header, cx.waker().clone()) };
-                    *self.as_mut().project().key = Some(local.register(hold, current));
+                    *self.as_mut().project().key = Some(local.register(hold));
                 }
-                self.cell.header.home().own.0.note.write(Doing::Nothing);
+                home.own.0.note.write(Doing::Nothing);
+                // The shutdown that it waits for may wait for jobs that wait for its place.
+                if local.is_exempt(header) && header.take_admitted() {
+                    release(home);
+                }
                 return Poll::Pending;
             }
             Ok(Poll::Ready(output)) => self.end(Ok(output)),
@@ -304,9 +302,11 @@ where
         let this = self.project();
         *this.begun = true;
         let header = &this.cell.header;
+        // What is made here, by a job that goes on, is not cut off with what was there before.
+        let made_here = header.is_started() || header.is_background();
         header.set_started();
         let home = header.home();
-        if home.is_cut_off() {
+        if home.is_cut_off() && !made_here {
             header.set_cancelled();
         }
         if let Some(queued) = header.starts() {
@@ -317,6 +317,14 @@ where
     /// Drops the work, closes its spans, does the accounts, then hands the result over: whoever sees
     /// the result may rely on the future's being gone and on the counters.
     fn end(mut self: Pin<&mut Self>, outcome: Result<Fut::Output, Unfinished>) {
+        let unfinished = matches!(outcome, Err(Unfinished::Cancelled | Unfinished::Dropped));
+        if self.begun && matches!(outcome, Err(Unfinished::Dropped)) {
+            let header = &self.cell.header;
+            header.home().own.0.note.write(match self.key {
+                Some(key) => Doing::Job(key),
+                None => Doing::First(header.origin()),
+            });
+        }
         // `Pin::set` drops the old value in place and writes the new one even if that panics.
         let dropped = catch(|| {
             let mut this = self.as_mut().project();
@@ -355,15 +363,19 @@ where
             // Only the worker gets here: the task has been started.
             count.add(1);
             home.own.0.note.write(Doing::Nothing);
-            if let Some(key) = this.key.take() {
-                with_local(|local| local.deregister(key));
-            }
+            let (key, header) = (this.key.take(), &this.cell.header);
+            with_local(|local| {
+                local.forget(header);
+                if let Some(key) = key {
+                    local.deregister(key);
+                }
+            });
         } else {
             // Whoever drops a job that was never begun. Release: whoever sees this end sees the job's
             // beginning, too.
             home.counts.0.never_begun.fetch_add(1, Ordering::Release);
         }
-        if home.is_cut_off() && matches!(result, Err(JoinError::Cancelled)) {
+        if unfinished && home.is_cut_off() && !this.cell.header.is_background() {
             home.counts.0.cut_off.fetch_add(1, Ordering::Relaxed);
         }
         if !home.is_here() {
