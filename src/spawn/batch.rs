@@ -33,7 +33,7 @@ const RESERVE: usize = 64;
 ///
 /// One `Result<T, JoinError>` for each job, then the end.
 ///
-/// Lazy: nothing is submitted before the first poll. It is `Send + 'static` whatever the jobs' futures
+/// Lazy: the closures have been collected, but nothing is submitted before the first poll. It is `Send + 'static` whatever the jobs' futures
 /// are, and does not keep the pool alive.
 ///
 /// # Cancel safety

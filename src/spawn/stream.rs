@@ -136,7 +136,8 @@ impl CompioPool {
     /// # Errors
     ///
     /// The last item is a [`JoinError`] if the stream did not come to its end: it panicked, or the pool
-    /// went away, or had been shut down before. All items made before that come first.
+    /// went away, or had been shut down before, or a [`shutdown_timeout`](Self::shutdown_timeout) cut it
+    /// off ([`Cancelled`](JoinError::Cancelled)). All items made before that come first.
     ///
     /// # Examples
     ///
