@@ -101,7 +101,8 @@ mod crossing {
 
     /// Why there is no hosted object; from [`CompioPool::host`](crate::CompioPool::host).
     ///
-    /// Converts into [`io::Error`] if the error of opening does: that error itself, then.
+    /// Converts into [`io::Error`] if the error of opening does: that error itself, then. `Infallible` does
+    /// not; for an opening that cannot fail, take [`io::Error`] as its error.
     #[derive(Debug, thiserror::Error)]
     pub enum HostError<E> {
         /// Opening it failed.
@@ -170,6 +171,9 @@ mod crossing {
     }
 
     /// Why work was not taken, with the closure.
+    ///
+    /// Converts into [`io::Error`], of the kind `WouldBlock` or `BrokenPipe`; the closure is dropped then,
+    /// and what the error keeps is a `TrySpawnError<()>`.
     #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
     pub enum TrySpawnError<F> {
         /// As much is in flight as the pool's `max_in_flight` allows.
@@ -208,7 +212,22 @@ mod crossing {
         }
     }
 
+    impl<F> From<TrySpawnError<F>> for io::Error {
+        fn from(error: TrySpawnError<F>) -> Self {
+            match error {
+                TrySpawnError::Full(_) => {
+                    Self::new(io::ErrorKind::WouldBlock, TrySpawnError::Full(()))
+                }
+                TrySpawnError::Closed(_) => {
+                    Self::new(io::ErrorKind::BrokenPipe, TrySpawnError::Closed(()))
+                }
+            }
+        }
+    }
+
     /// The pool has no worker of that index.
+    ///
+    /// Converts into [`io::Error`], of the kind `InvalidInput`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
     #[error("there is no worker {index}: the pool has {workers}")]
     #[non_exhaustive]
@@ -219,13 +238,29 @@ mod crossing {
         pub workers: usize,
     }
 
+    impl From<NoSuchWorker> for io::Error {
+        fn from(error: NoSuchWorker) -> Self {
+            Self::new(io::ErrorKind::InvalidInput, error)
+        }
+    }
+
     /// The calling thread runs no Compio runtime that landbridge knows.
+    ///
+    /// Converts into [`io::Error`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
     #[error("this thread is not a worker of a pool, nor on an attached runtime")]
     #[non_exhaustive]
     pub struct NotOnWorker;
 
+    impl From<NotOnWorker> for io::Error {
+        fn from(error: NotOnWorker) -> Self {
+            Self::other(error)
+        }
+    }
+
     /// Why there is no handle to a Compio runtime that is not a pool's.
+    ///
+    /// Converts into [`io::Error`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
     #[non_exhaustive]
     pub enum AttachError {
@@ -235,6 +270,12 @@ mod crossing {
         /// The thread is about to end, and drops what it has.
         #[error("the thread is about to end")]
         ThreadEnds,
+    }
+
+    impl From<AttachError> for io::Error {
+        fn from(error: AttachError) -> Self {
+            Self::other(error)
+        }
     }
 
     /// Why a pool could not be built. No thread is left behind.

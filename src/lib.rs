@@ -29,12 +29,14 @@
 //! | many pieces of it at once | [`CompioPool::run_batch`](pool::CompioPool::run_batch) | one allocation each, one wake-up for each worker |
 //! | something that is not `Send` is to be used from everywhere | [`CompioPool::host`](pool::CompioPool::host), [`Remote`] | the same for each call |
 //! | what comes from Compio comes piece by piece | [`CompioPool::stream`](pool::CompioPool::stream) | at most a wake-up for each batch |
+//! | something blocks its thread | [`CompioPool::run_blocking`](pool::CompioPool::run_blocking) | a thread of the pool's own |
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
 //! | a library serves both runtimes | [`rt::spawn_local`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
+//! | a pool is to be watched | [`CompioPool::metrics`](pool::CompioPool::metrics), [`dump`](pool::CompioPool::dump), features `metrics` and `tracing` | always on; memory that the workers write anyway |
 //! | a test is to hold on both runtimes | `test_util::both` (feature `test-util`) | |
 //!
 //! # From Tokio to Compio and back
@@ -128,6 +130,10 @@ pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../docs/spawning.md")]
+struct Spawning;
 
 #[cfg(all(doctest, feature = "net", target_os = "linux"))]
 #[doc = include_str!("../docs/upstream.md")]

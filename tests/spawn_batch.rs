@@ -5,6 +5,7 @@ mod support;
 use std::{
     collections::HashSet,
     future::pending,
+    panic::resume_unwind,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -14,7 +15,7 @@ use std::{
     thread,
 };
 
-use futures::{Stream, StreamExt, channel::oneshot};
+use futures::{Stream, StreamExt, channel::oneshot, stream::FusedStream};
 use landbridge::{CompioHandle, CompioPool, error::JoinError, spawn::RunBatch};
 use support::{
     CountingWaker, OnDrop, Tally, assert_lives, block_on, eventually, for_each_driver, hold,
@@ -445,6 +446,50 @@ fn results_that_panic_when_they_are_dropped_do_not_harm_the_others() {
         drop(batch);
         eventually("all is dropped", || tally.alive() == 0);
         assert_lives(&pool);
+    });
+}
+
+/// Two panics at once would abort the process, and a batch drops many closures at once.
+#[test]
+fn closures_that_panic_when_they_are_dropped_unsubmitted_are_all_dropped() {
+    for_each_driver(|builder| {
+        let pool = builder().max_in_flight(1).build().unwrap();
+        for polled in [false, true] {
+            let release = hold(&pool);
+            let tally = Tally::new();
+            let mut batch = pool.run_batch((0..10).map(|_| {
+                let counted = tally.make();
+                let bomb =
+                    OnDrop::new(|| resume_unwind(Box::new(OnDrop::new(|| panic!("in a payload")))));
+                async move || drop((counted, bomb))
+            }));
+            if polled {
+                assert!(poll_next(&mut batch, Waker::noop()).is_pending());
+            }
+            drop(batch);
+            assert_eq!(tally.alive(), 0);
+            drop(release);
+            assert_lives(&pool);
+        }
+    });
+}
+
+/// `select_next_some` and its like ask.
+#[test]
+fn a_batch_says_when_it_is_over() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let mut batch = pool.run_batch((0..2).map(|n| async move || n));
+        let mut named = pool.run_batch([async || ()]).enumerate_jobs();
+        assert!(!batch.is_terminated() && !named.is_terminated());
+        block_on(async {
+            batch.select_next_some().await.unwrap();
+            assert!(!batch.is_terminated());
+            batch.select_next_some().await.unwrap();
+            assert_eq!(named.select_next_some().await.0, 0);
+        });
+        assert!(batch.is_terminated() && named.is_terminated());
+        assert!(block_on(batch.next()).is_none());
     });
 }
 

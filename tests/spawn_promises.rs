@@ -19,7 +19,11 @@ use std::{
 };
 
 use futures::channel::oneshot;
-use landbridge::{JoinHandle, error::JoinError, test_util::both};
+use landbridge::{
+    CompioHandle, CompioPool, JoinHandle,
+    error::{AttachError, JoinError, NoSuchWorker, NotOnWorker, TrySpawnError},
+    test_util::both,
+};
 use support::{
     CountingWaker, OnDrop, Tally, assert_lives, block_on, eventually, eventually_async,
     for_each_driver, hold, poll_once,
@@ -531,6 +535,60 @@ fn a_join_error_becomes_an_io_error_that_nobody_retries() {
             let inner = error.get_ref().expect("the error is kept");
             assert!(inner.is::<JoinError>());
         }
+    });
+}
+
+/// As above, for what is refused before there is any work: asking for a worker, attaching, submitting.
+#[test]
+fn what_is_refused_before_it_starts_becomes_an_io_error_too() {
+    fn attach() -> io::Result<CompioHandle> {
+        Ok(CompioHandle::attach()?)
+    }
+    fn current() -> io::Result<CompioHandle> {
+        Ok(CompioHandle::current()?)
+    }
+    fn worker(pool: &CompioPool, index: usize) -> io::Result<CompioHandle> {
+        Ok(pool.worker(index)?)
+    }
+    fn submit(pool: &CompioPool, tally: &Tally) -> io::Result<JoinHandle<()>> {
+        let counted = tally.make();
+        Ok(pool.try_spawn(async move || {
+            let _counted = counted;
+            pending().await
+        })?)
+    }
+
+    let here = attach().unwrap_err();
+    assert_eq!(here.kind(), io::ErrorKind::Other);
+    assert!(here.get_ref().unwrap().is::<AttachError>());
+    let here = current().unwrap_err();
+    assert_eq!(here.kind(), io::ErrorKind::Other);
+    assert!(here.get_ref().unwrap().is::<NotOnWorker>());
+
+    for_each_driver(|builder| {
+        let pool = builder().max_in_flight(1).build().unwrap();
+        let none = worker(&pool, 1).unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::InvalidInput);
+        assert!(none.get_ref().unwrap().is::<NoSuchWorker>());
+
+        let tally = Tally::new();
+        let first = submit(&pool, &tally).unwrap();
+        let full = submit(&pool, &tally).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            full.get_ref().unwrap().downcast_ref(),
+            Some(&TrySpawnError::Full(()))
+        );
+        assert_eq!(tally.alive(), 1, "the closure is dropped");
+        block_on(first.cancel()).unwrap_err();
+        block_on(pool.shutdown());
+        let closed = submit(&pool, &tally).unwrap_err();
+        assert_eq!(closed.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            closed.get_ref().unwrap().downcast_ref(),
+            Some(&TrySpawnError::Closed(()))
+        );
+        assert_eq!(tally.alive(), 0);
     });
 }
 

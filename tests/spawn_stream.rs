@@ -147,6 +147,28 @@ fn no_more_items_are_made_than_there_is_room_for() {
     });
 }
 
+/// A caller that wants no bound has no room of that size, and must not be told so by a panic.
+#[test]
+fn a_capacity_beyond_all_bounds_is_cut_to_the_largest() {
+    let tokio = tokio_runtime();
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = made.clone();
+        let mut here = pool.stream(move || counting(&counted)).capacity(usize::MAX);
+        let taken = usize::from(poll_next(&mut here).is_ready());
+        eventually("the room is filled", || {
+            made.load(Ordering::SeqCst) == 65_536 + taken
+        });
+        assert_eq!(block_on(here.next()).unwrap().unwrap(), taken);
+    });
+    let mut there = tokio
+        .handle()
+        .run_stream(stream::repeat(1))
+        .capacity(usize::MAX);
+    assert_eq!(block_on(there.next()).unwrap().unwrap(), 1);
+}
+
 /// The items are there, and were made before the panic: losing them would lose good data.
 #[test]
 fn a_panic_comes_after_every_item_that_was_made_before_it() {

@@ -214,8 +214,14 @@ impl Builder {
     ///
     /// Above it, `run` waits, `try_spawn` refuses, and what `spawn` is given waits in a list that
     /// [`PoolMetrics::pending`](super::PoolMetrics::pending) shows. Places go to those who wait in the
-    /// order in which they came. Calls from a job of the same pool count, but never wait: the job
-    /// would otherwise wait for its own end.
+    /// order in which they came.
+    ///
+    /// Calls made by a job itself, or by a closure of [`run_blocking`](CompioPool::run_blocking), count but
+    /// never wait: the job would otherwise wait for its own end. What a job waits for elsewhere (a Tokio
+    /// task, a runtime nested in it) waits for a place like anybody.
+    ///
+    /// A future whose turn has come keeps its place until it is polled or dropped: do not set a `run` aside
+    /// and wait for another in the same task.
     pub fn max_in_flight(mut self, jobs: usize) -> Self {
         self.max_in_flight = Some(jobs);
         self

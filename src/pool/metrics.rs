@@ -17,10 +17,10 @@ use super::{
 
 /// A snapshot of a pool's counters, from [`CompioPool::metrics`](super::CompioPool::metrics).
 ///
-/// Counters only grow, all but `in_flight`, `queued` and those of blocking work, which say what there
-/// is now, and `wakeups_saved`, which is a difference. Those of different workers, and different counters of one
-/// worker, are read one after the other, so that a busy pool's snapshot may be off by what happened
-/// meanwhile.
+/// Counters only grow, all but `in_flight`, `queued`, `pending`, `waiting` and those of blocking work,
+/// which say what there is now, and `wakeups_saved`, which is a difference. Those of different workers,
+/// and different counters of one worker, are read one after the other, so that a busy pool's snapshot
+/// may be off by what happened meanwhile.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolMetrics {
@@ -59,7 +59,8 @@ pub struct WorkerMetrics {
     pub completed: u64,
     /// Jobs that ended because they were cancelled, or because the pool went away; begun or not.
     pub cancelled: u64,
-    /// Jobs that panicked.
+    /// Jobs that panicked, or ended as
+    /// [`NoBlockingThreads`](crate::error::JoinError::NoBlockingThreads), which is a panic of Compio's.
     pub panicked: u64,
     /// What reached the worker from other threads: new jobs, and wake-ups of its tasks.
     pub crossings_in: u64,

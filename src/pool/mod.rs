@@ -154,9 +154,17 @@ impl CompioPool {
 
     /// Takes no more work, finishes what there is, and ends the workers.
     ///
-    /// Resolves when every worker has dropped everything it had, its driver included. Work that is
-    /// submitted from the first poll on gets [`RuntimeGone`](crate::error::JoinError::RuntimeGone).
-    /// Calling it again, also from elsewhere, waits for the same end.
+    /// Resolves when every worker has dropped everything it had, its driver included; all but the jobs'
+    /// thread-local values, which go when the thread ends, a moment later. Work that is submitted from
+    /// the first poll on gets [`RuntimeGone`](crate::error::JoinError::RuntimeGone). Calling it again,
+    /// also from elsewhere, waits for the same end.
+    ///
+    /// With [`max_in_flight`](Builder::max_in_flight): callers of `run`, `call`, `stream` and `run_batch`
+    /// that still wait for a place get `RuntimeGone`, so a batch may be done in part; jobs of `spawn`
+    /// that wait are finished.
+    ///
+    /// A [`stream`](Self::stream) whose consumer does not take its items holds the shutdown up: drop it,
+    /// or drain it beside the shutdown.
     ///
     /// Awaited by a job of this very pool, it waits for all *other* jobs and lets the calling job go
     /// on; the workers end once it has returned. A job that waits for the calling job is one of those
@@ -164,7 +172,8 @@ impl CompioPool {
     /// [`run_blocking`](Self::run_blocking), which a shutdown waits for as it does for jobs.
     ///
     /// Tasks that a job started with Compio's own `spawn` are not waited for: they are dropped when
-    /// the jobs are done.
+    /// the jobs are done. Awaited by such a task, this knows of no job that called it: if a job awaits
+    /// the task, the two wait for each other for ever.
     ///
     /// # Cancel safety
     ///

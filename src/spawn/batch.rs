@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_task::Task;
-use futures::Stream;
+use futures::{Stream, stream::FusedStream};
 
 use super::{
     completions::Completions,
@@ -33,14 +33,15 @@ const RESERVE: usize = 64;
 ///
 /// One `Result<T, JoinError>` for each job, then the end.
 ///
-/// Lazy: nothing is submitted before the first poll. It is `Send + 'static` whatever the jobs' futures
+/// Lazy: the closures have been collected, but nothing is submitted before the first poll. It is `Send + 'static` whatever the jobs' futures
 /// are, and does not keep the pool alive.
 ///
 /// # Cancel safety
 ///
 /// Waiting for the next result may be given up and begun again; no result is lost. Dropping the stream
 /// *requests* the cancellation of the jobs that are not done and does not wait for it; closures that
-/// were not submitted are dropped where the stream is.
+/// were not submitted are dropped where the stream is. A panic of their destructors ends there: there
+/// may be several.
 #[must_use = "the jobs are not submitted unless this is polled"]
 pub struct RunBatch<T> {
     /// What has not been submitted; gone once everything has.
@@ -183,6 +184,12 @@ impl<T: Send + 'static> Stream for RunBatch<T> {
     }
 }
 
+impl<T: Send + 'static> FusedStream for RunBatch<T> {
+    fn is_terminated(&self) -> bool {
+        self.left == 0
+    }
+}
+
 // Nothing in it is pinned: the closures are moved to their workers before they are called.
 impl<T> Unpin for RunBatch<T> {}
 
@@ -199,6 +206,12 @@ impl<T> Drop for RunBatch<T> {
         swallow(|| drop(waker));
         // Cancels: `async_task` queues each task once more if need be, for its worker to drop it.
         self.tasks.clear();
+        // One by one: a second panic while the first unwinds would abort the process.
+        if let Some(mut jobs) = self.jobs.take() {
+            while let Some(error) = jobs.refuse() {
+                swallow(|| drop(error));
+            }
+        }
     }
 }
 
@@ -226,6 +239,12 @@ impl<T: Send + 'static> Stream for EnumerateJobs<T> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.batch.size_hint()
+    }
+}
+
+impl<T: Send + 'static> FusedStream for EnumerateJobs<T> {
+    fn is_terminated(&self) -> bool {
+        self.batch.is_terminated()
     }
 }
 

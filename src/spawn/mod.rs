@@ -17,11 +17,11 @@
 //! | event | `run` | `spawn` and its [`JoinHandle`] | on an [attached](CompioHandle::attach) runtime |
 //! |---|---|---|---|
 //! | the waiting future or the handle is dropped | the work is cancelled | the work goes on | the same |
-//! | [`abort`](JoinHandle::abort), [`cancel`](JoinHandle::cancel) | – | cancelled; `cancel` resolves when the future has been dropped over there | the same |
+//! | [`abort`](JoinHandle::abort), [`cancel`](JoinHandle::cancel) | – | cancelled; `cancel` resolves when the future has been dropped over there | the same, once somebody drives the runtime: see the last row |
 //! | the work panics | [`JoinError::Panicked`](crate::error::JoinError::Panicked), payload kept; the worker lives on | the same | the same |
 //! | the pool or runtime goes away first | [`JoinError::RuntimeGone`](crate::error::JoinError::RuntimeGone) | the same | the same; at the thread's end if Compio leaks its tasks |
 //! | the work was cancelled | [`JoinError::Cancelled`](crate::error::JoinError::Cancelled) | the same | the same |
-//! | nobody drives the runtime | cannot be | cannot be | the caller waits |
+//! | nobody drives the runtime | cannot be | cannot be | the caller waits; a job that was never begun is not dropped until somebody does |
 //!
 //! What is not `spawn` promises what `run` does: a call of a [`Remote`], a stream, a batch, each share of
 //! a broadcast.
@@ -82,7 +82,8 @@ impl CompioPool {
     /// # Errors
     ///
     /// [`JoinError`](crate::error::JoinError): the work panicked, or the pool went away, or had been
-    /// shut down before.
+    /// shut down before, or a [`shutdown_timeout`](Self::shutdown_timeout) cut the work off
+    /// ([`Cancelled`](crate::error::JoinError::Cancelled)).
     ///
     /// # Examples
     ///
@@ -201,10 +202,10 @@ impl CompioPool {
     /// is woken once for up to 64 of them, and for each further time as many. The results of one sleep
     /// of the receiver wake it once. One allocation for each job (two if its future has 2 KiB or more).
     ///
-    /// Lazy: nothing is submitted before the stream is first polled. Where
-    /// [`max_in_flight`](crate::pool::Builder::max_in_flight) leaves no room for all, the rest is
-    /// submitted as places become free and the stream is polled. Called from a job of the pool it never
-    /// waits for places.
+    /// Lazy: the closures are collected at once, but nothing is submitted before the stream is first
+    /// polled. Where [`max_in_flight`](crate::pool::Builder::max_in_flight) leaves no room for all, the
+    /// rest is submitted as places become free and the stream is polled. Called from a job of the pool it
+    /// never waits for places.
     ///
     /// # Where it runs
     ///

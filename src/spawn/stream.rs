@@ -26,6 +26,9 @@ use crate::{
 /// of the 64 KiB that a read of a file usually is.
 pub(super) const CAPACITY: usize = 64;
 
+/// The most items that may be made before one is taken: their room is allocated at the start.
+const MAX_CAPACITY: usize = 65_536;
+
 /// The items of a stream on a worker; from [`CompioPool::stream`] and [`CompioHandle::stream`].
 ///
 /// Lazy: nothing is submitted before the first poll. It is `Send + 'static` whatever the stream over
@@ -47,8 +50,8 @@ impl<F, S: Stream> RunStream<F, S> {
         }
     }
 
-    /// How many items may be made before one is taken, rounded up to a power of two; 0 is taken as 1.
-    /// Default: 64. To be called before the first poll; later it changes nothing.
+    /// How many items may be made before one is taken, from 1 to 65 536; what is outside is taken as the
+    /// nearest of these. Default: 64. To be called before the first poll; later it changes nothing.
     pub fn capacity(mut self, items: usize) -> Self {
         self.items.set_capacity(items);
         self
@@ -133,7 +136,8 @@ impl CompioPool {
     /// # Errors
     ///
     /// The last item is a [`JoinError`] if the stream did not come to its end: it panicked, or the pool
-    /// went away, or had been shut down before. All items made before that come first.
+    /// went away, or had been shut down before, or a [`shutdown_timeout`](Self::shutdown_timeout) cut it
+    /// off ([`Cancelled`](JoinError::Cancelled)). All items made before that come first.
     ///
     /// # Examples
     ///
@@ -210,7 +214,7 @@ impl<T> Items<T> {
     }
 
     pub(super) fn set_capacity(&mut self, capacity: usize) {
-        self.capacity = capacity;
+        self.capacity = capacity.clamp(1, MAX_CAPACITY);
     }
 
     pub(super) fn is_before_start(&self) -> bool {
