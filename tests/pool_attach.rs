@@ -26,7 +26,7 @@ use landbridge::{
     error::{AttachError, JoinError, TrySpawnError},
     pool::DriverKind,
 };
-use support::{OnDrop, Tally, block_on, in_child, watchdog, yield_now};
+use support::{OnDrop, Tally, block_on, in_child, in_child_that_leaks, watchdog, yield_now};
 
 /// What Compio's threads are woken by at most, in one go.
 const COMPIOS_QUEUE: usize = 64;
@@ -678,36 +678,41 @@ fn a_panic_out_of_block_on_ends_what_was_attached_and_it_may_be_attached_again()
 /// dropped. Who waits must hear of it all the same.
 #[test]
 fn what_compio_leaks_ends_with_its_thread() {
-    for_each_driver(|driver| {
-        for unwinds in [true, false] {
-            let (tell, told) = mpsc::channel();
-            let tally = Tally::new();
-            let counted = tally.make();
-            let thread = thread::spawn(move || {
-                let runtime = runtime_on(driver);
-                runtime.block_on(async {
-                    let handle = CompioHandle::attach().unwrap();
-                    let job = handle.spawn(async move || {
-                        let _counted = counted;
-                        pending::<()>().await;
-                    });
-                    yield_now().await;
-                    tell.send((handle, job)).unwrap();
-                });
-                assert!(
-                    !unwinds,
-                    "outside of block_on, with the runtime on the stack"
-                );
-                std::mem::forget(runtime);
-            });
-            let (handle, job) = told.recv().unwrap();
-            assert!(matches!(block_on(job), Err(JoinError::RuntimeGone)));
-            _ = thread.join();
-            assert!(handle.is_closed());
-            assert_eq!(tally.alive(), 0);
-            assert_eq!(handle.metrics().leaked_tasks, 0);
-        }
+    in_child_that_leaks("what_compio_leaks_ends_with_its_thread", || {
+        for_each_driver(|driver| {
+            what_is_leaked_ends_with_its_thread(driver, true);
+            what_is_leaked_ends_with_its_thread(driver, false);
+        });
     });
+}
+
+fn what_is_leaked_ends_with_its_thread(driver: DriverType, unwinds: bool) {
+    let (tell, told) = mpsc::channel();
+    let tally = Tally::new();
+    let counted = tally.make();
+    let thread = thread::spawn(move || {
+        let runtime = runtime_on(driver);
+        runtime.block_on(async {
+            let handle = CompioHandle::attach().unwrap();
+            let job = handle.spawn(async move || {
+                let _counted = counted;
+                pending::<()>().await;
+            });
+            yield_now().await;
+            tell.send((handle, job)).unwrap();
+        });
+        assert!(
+            !unwinds,
+            "outside of block_on, with the runtime on the stack"
+        );
+        std::mem::forget(runtime);
+    });
+    let (handle, job) = told.recv().unwrap();
+    assert!(matches!(block_on(job), Err(JoinError::RuntimeGone)));
+    _ = thread.join();
+    assert!(handle.is_closed());
+    assert_eq!(tally.alive(), 0);
+    assert_eq!(handle.metrics().leaked_tasks, 0);
 }
 
 /// Compio ends the process for such a wake-up of its own tasks, and the pump is one.

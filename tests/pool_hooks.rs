@@ -24,7 +24,7 @@ use compio::{io::AsyncRead, runtime::Runtime};
 use landbridge::{CompioPool, JoinError, TokioHandleExt, error::BuildError};
 use support::{
     OnDrop, assert_lives, block_on, descriptor_count, eventually, for_each_driver, hold, in_child,
-    in_child_with, socket_pair, threads_named, watchdog,
+    in_child_that_leaks, in_child_with, socket_pair, threads_named, watchdog,
 };
 use tokio::runtime::Handle;
 
@@ -501,29 +501,34 @@ fn when_the_tokio_runtime_is_dropped_its_calls_fail_and_the_pool_goes_on() {
 /// polls come in between, and Tokio wants guards dropped in order.
 #[test]
 fn a_job_that_keeps_or_leaks_a_guard_of_tokios_does_not_end_its_worker() {
-    let (tokio, other) = (tokio_runtime(), tokio_runtime());
-    for_each_driver(|builder| {
-        let pool = builder().tokio(tokio.handle().clone()).build().unwrap();
-        let handle = other.handle().clone();
-        let keeps = pool.spawn(async move || {
-            let _guard = handle.enter();
-            let mut polled = false;
-            poll_fn(|cx| {
-                if std::mem::replace(&mut polled, true) {
-                    return Poll::Ready(());
-                }
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-        });
-        block_on(keeps).unwrap();
-        let handle = other.handle().clone();
-        block_on(pool.run(async move || std::mem::forget(handle.enter()))).unwrap();
-        assert_lives(&pool);
-        block_on(pool.shutdown());
-        assert_eq!(pool.metrics().workers[0].leaked_runtimes, 0);
-    });
+    in_child_that_leaks(
+        "a_job_that_keeps_or_leaks_a_guard_of_tokios_does_not_end_its_worker",
+        || {
+            let (tokio, other) = (tokio_runtime(), tokio_runtime());
+            for_each_driver(|builder| {
+                let pool = builder().tokio(tokio.handle().clone()).build().unwrap();
+                let handle = other.handle().clone();
+                let keeps = pool.spawn(async move || {
+                    let _guard = handle.enter();
+                    let mut polled = false;
+                    poll_fn(|cx| {
+                        if std::mem::replace(&mut polled, true) {
+                            return Poll::Ready(());
+                        }
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    })
+                    .await;
+                });
+                block_on(keeps).unwrap();
+                let handle = other.handle().clone();
+                block_on(pool.run(async move || std::mem::forget(handle.enter()))).unwrap();
+                assert_lives(&pool);
+                block_on(pool.shutdown());
+                assert_eq!(pool.metrics().workers[0].leaked_runtimes, 0);
+            });
+        },
+    );
 }
 
 /// A thread's blocked signals, and whether they are blocked there.

@@ -25,7 +25,7 @@ use compio::{
 use landbridge::{CompioPool, Driver, JoinError, error::BuildError, pool::DriverKind};
 use support::{
     assert_lives, block_on, descriptor_count, eventually, for_each_driver, has_io_uring, in_child,
-    seccomp, socket_pair, threads_named,
+    in_child_that_leaks, seccomp, socket_pair, threads_named,
 };
 
 /// A file, a connection and a timer: what a pool is for.
@@ -158,7 +158,7 @@ fn a_ring_that_is_there_outlives_the_refusal_of_new_ones() {
 /// that, and so must the shutdown.
 #[test]
 fn a_driver_that_fails_while_it_runs_ends_its_worker_and_hangs_nobody() {
-    in_child(
+    in_child_that_leaks(
         "a_driver_that_fails_while_it_runs_ends_its_worker_and_hangs_nobody",
         || {
             if !has_io_uring() {

@@ -17,7 +17,9 @@ use std::{
 
 use futures::channel::oneshot;
 use landbridge::{CompioPool, JoinError, pool::Activity, rt};
-use support::{OnDrop, Tally, block_on, eventually, for_each_driver, poll_once, yield_now};
+use support::{
+    OnDrop, Tally, block_on, eventually, for_each_driver, in_child_that_leaks, poll_once, yield_now,
+};
 
 /// A service that shuts itself down from the connection that asked for it: the stream's own helper is
 /// not something to wait for.
@@ -85,11 +87,14 @@ fn a_job_that_waits_for_the_shutdown_gives_its_place_to_those_who_wait_for_one()
 fn two_jobs_of_a_bounded_pool_may_wait_for_its_shutdown() {
     for_each_driver(|builder| {
         let pool = builder().threads(2).max_in_flight(2).build().unwrap();
+        let both = Arc::new(tokio::sync::Barrier::new(2));
         let jobs = [0, 1].map(|index| {
             let inner = pool.clone();
-            pool.worker(index)
-                .unwrap()
-                .spawn(async move || inner.shutdown().await)
+            let both = both.clone();
+            pool.worker(index).unwrap().spawn(async move || {
+                both.wait().await;
+                inner.shutdown().await;
+            })
         });
         for job in jobs {
             block_on(job).unwrap();
@@ -225,25 +230,30 @@ fn a_destructor_that_always_starts_another_task_does_not_keep_the_worker() {
         }
     }
 
-    for_each_driver(|builder| {
-        let pool = builder().build().unwrap();
-        let drops = Arc::new(AtomicUsize::new(0));
-        let again = Again(drops.clone());
-        let job = pool.spawn(async move || {
-            let _again = again;
-            pending::<()>().await;
-        });
-        let worker = pool.worker(0).unwrap();
-        let begun = || pool.metrics().total(|worker| worker.queued as u64) == 0;
-        eventually("it waits", begun);
-        drop(pool);
-        assert!(matches!(block_on(job), Err(JoinError::RuntimeGone)));
-        eventually("the worker has ended", || {
-            let metrics = worker.metrics();
-            !metrics.alive && metrics.leaked_tasks > 0
-        });
-        assert!(drops.load(Ordering::Relaxed) > 1);
-    });
+    in_child_that_leaks(
+        "a_destructor_that_always_starts_another_task_does_not_keep_the_worker",
+        || {
+            for_each_driver(|builder| {
+                let pool = builder().build().unwrap();
+                let drops = Arc::new(AtomicUsize::new(0));
+                let again = Again(drops.clone());
+                let job = pool.spawn(async move || {
+                    let _again = again;
+                    pending::<()>().await;
+                });
+                let worker = pool.worker(0).unwrap();
+                let begun = || pool.metrics().total(|worker| worker.queued as u64) == 0;
+                eventually("it waits", begun);
+                drop(pool);
+                assert!(matches!(block_on(job), Err(JoinError::RuntimeGone)));
+                eventually("the worker has ended", || {
+                    let metrics = worker.metrics();
+                    !metrics.alive && metrics.leaked_tasks > 0
+                });
+                assert!(drops.load(Ordering::Relaxed) > 1);
+            });
+        },
+    );
 }
 
 /// Where a worker hangs is what a dump is for, and a destructor is where one hangs unseen.

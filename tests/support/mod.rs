@@ -326,6 +326,14 @@ pub fn in_child(test: &str, body: impl FnOnce()) {
     in_child_with(test, |_| {}, body);
 }
 
+/// The same, for what leaks by its nature: AddressSanitizer is told not to look for it.
+pub fn in_child_that_leaks(test: &str, body: impl FnOnce()) {
+    let prepare = |child: &mut Command| {
+        child.env("ASAN_OPTIONS", "detect_leaks=0");
+    };
+    in_child_with(test, prepare, body);
+}
+
 /// The same, with a say in how the process is started.
 pub fn in_child_with(test: &str, prepare: impl FnOnce(&mut Command), body: impl FnOnce()) {
     const MARK: &str = "LANDBRIDGE_TEST_CHILD";
