@@ -41,6 +41,8 @@ mod job;
 #[cfg(all(test, landbridge_loom))]
 mod loom_admission;
 #[cfg(all(test, landbridge_loom))]
+mod loom_gate;
+#[cfg(all(test, landbridge_loom))]
 mod loom_inbox;
 mod metrics;
 mod placement;
