@@ -17,24 +17,28 @@ mod support;
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     fs::File,
+    future::{Future, pending},
     io::Write,
     os::{
         fd::{FromRawFd, IntoRawFd},
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Wake, Waker},
     thread,
+    time::Duration,
 };
 
 use compio::{
     buf::BufResult,
     io::{AsyncRead, AsyncReadAt},
 };
-use landbridge::CompioPool;
+use landbridge::{CompioPool, JoinError};
 use support::{block_on, eventually, for_each_driver, socket_pair};
 
 /// No buffer of anybody else's has this size; a multiple of every block size, for direct I/O.
@@ -213,7 +217,30 @@ fn read_in_jobs(
     handles
 }
 
-/// Direct reads of a real file, the pool dropped at once: the device writes to the buffers whenever it
+/// Ends the pool's only worker by a panic that no job is to blame for.
+fn kill_worker(pool: &CompioPool) {
+    struct Bomb;
+
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("in a waker that the driver calls");
+        }
+    }
+
+    let (near, mut far) = socket_pair();
+    let job = pool.spawn(async move || {
+        let mut near = compio::net::UnixStream::from_std(near).unwrap();
+        let mut read = pin!(near.read(Vec::with_capacity(8)));
+        let bomb = Waker::from(Arc::new(Bomb));
+        let polled = read.as_mut().poll(&mut Context::from_waker(&bomb));
+        assert!(polled.is_pending());
+        far.write_all(b"x").unwrap();
+        pending::<()>().await;
+    });
+    assert!(matches!(block_on(job), Err(JoinError::RuntimeGone)));
+}
+
+/// Direct reads of a real file, the pool dropped at once, or its worker dead: the device writes to the buffers whenever it
 /// likes. With a bare Compio runtime this test catches it nearly every time (see above).
 #[test]
 fn direct_reads_in_flight_when_the_pool_is_dropped_do_not_write_to_freed_memory() {
@@ -228,8 +255,10 @@ fn direct_reads_in_flight_when_the_pool_is_dropped_do_not_write_to_freed_memory(
         for round in 0..20 {
             let pool = builder().thread_name("lb-direct").build().unwrap();
             let handles = read_in_jobs(&pool, &file, 4, 16);
-            match round % 3 {
+            match round % 5 {
                 0 => drop(pool),
+                3 => kill_worker(&pool),
+                4 => _ = block_on(pool.shutdown_timeout(Duration::ZERO)),
                 1 => {
                     handles.iter().for_each(landbridge::JoinHandle::abort);
                     drop(pool);
@@ -386,7 +415,7 @@ fn control_a_bare_runtime_is_caught() {
         .join()
         .unwrap();
         // Time for the device; a control may take some.
-        thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
         caught += usize::from(spoiled() > 0);
     }
     eprintln!("caught in {caught} of 20 rounds");
