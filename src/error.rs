@@ -2,9 +2,11 @@
 
 #[cfg(feature = "pool")]
 pub use crossing::{
-    AttachError, BuildError, HostError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload,
-    TrySpawnError,
+    AttachError, BuildError, DefaultIsSet, HostError, JoinError, NoDefaultPool, NoSuchWorker,
+    NotOnWorker, PanicPayload, TrySpawnError,
 };
+#[cfg(all(feature = "fs", unix))]
+pub use files::CloseError;
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -96,6 +98,25 @@ mod crossing {
                 | JoinError::NoBlockingThreads => io::ErrorKind::Other,
             };
             Self::new(kind, error)
+        }
+    }
+
+    /// There is a default pool already; from [`CompioPool::set_default`](crate::CompioPool::set_default).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("there is a default pool already")]
+    #[non_exhaustive]
+    pub struct DefaultIsSet;
+
+    /// There is no default pool: [`CompioPool::set_default`](crate::CompioPool::set_default) was never
+    /// called. Comes inside an [`io::Error`] from what needs one.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("there is no default pool: call `CompioPool::set_default` first, or name a pool")]
+    #[non_exhaustive]
+    pub struct NoDefaultPool;
+
+    impl From<NoDefaultPool> for io::Error {
+        fn from(error: NoDefaultPool) -> Self {
+            Self::other(error)
         }
     }
 
@@ -442,5 +463,33 @@ mod messages {
         /// There will be none any more: the channel is closed, and what was sent has been received.
         #[error("the channel is closed and empty")]
         Closed,
+    }
+}
+
+#[cfg(all(feature = "fs", unix))]
+mod files {
+    use std::io;
+
+    use crate::fs::File;
+
+    /// Why a file is not closed, or was not closed without loss; from [`File::close`].
+    #[derive(Debug, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum CloseError {
+        /// It has clones, so it stays open. Here it is back.
+        #[error("the file has clones, which keep it open")]
+        Shared(File),
+        /// The descriptor is closed, but something that was written may be lost.
+        #[error(transparent)]
+        Io(#[from] io::Error),
+    }
+
+    impl From<CloseError> for io::Error {
+        fn from(error: CloseError) -> Self {
+            match error {
+                CloseError::Shared(_) => Self::new(io::ErrorKind::ResourceBusy, error.to_string()),
+                CloseError::Io(error) => error,
+            }
+        }
     }
 }

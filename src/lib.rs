@@ -105,6 +105,8 @@ pub use compio;
 
 pub mod channel;
 pub mod error;
+#[cfg(all(feature = "fs", unix))]
+pub mod fs;
 #[cfg(feature = "shim")]
 pub mod io;
 mod pad;

@@ -1,0 +1,687 @@
+//! An open file.
+
+use std::{
+    fs::{Metadata, Permissions},
+    io,
+    path::Path,
+    sync::Arc,
+};
+
+use bytes::{Bytes, BytesMut};
+use compio::{
+    buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut},
+    driver::op,
+    runtime::submit,
+};
+
+use super::{
+    Fs, OpenOptions,
+    cursor::Cursor,
+    nowait::Nowait,
+    op::{Op, RunOp, blocking, has_ring},
+    owner::Owner,
+    sys::{self, Position},
+};
+use crate::{
+    error::{CloseError, JoinError},
+    io::buf::BufError,
+    pool::PoolShared,
+    spawn::RunBlocking,
+};
+
+/// An open file, driven by a [`CompioPool`](crate::CompioPool) and used from anywhere.
+///
+/// Clones are the same open file: they share one cursor, as those of [`std::fs::File::try_clone`] do.
+/// The calls that take a position neither use nor move it.
+#[derive(Clone, Debug)]
+pub struct File {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) owner: Arc<Owner>,
+    pub(super) nowait: Nowait,
+    pub(super) cursor: Cursor,
+}
+
+impl File {
+    pub(super) fn new(file: std::fs::File, pool: Arc<PoolShared>, nowait: Nowait) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                owner: Arc::new(Owner::new(file, pool)),
+                nowait,
+                cursor: Cursor::default(),
+            }),
+        }
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Opens a file for reading, on the default pool; as [`tokio::fs::File::open`].
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, with the path in the message;
+    /// [`NoDefaultPool`](crate::error::NoDefaultPool) inside if there is none.
+    pub async fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Fs::of_default()?.open(path).await
+    }
+
+    /// Opens a file for writing, on the default pool: made if it is not there, emptied if it is; as
+    /// [`tokio::fs::File::create`].
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn create(path: impl AsRef<Path>) -> io::Result<Self> {
+        Fs::of_default()?.create(path).await
+    }
+
+    /// Makes a file and opens it for reading and writing, on the default pool; an error if it is there;
+    /// as [`tokio::fs::File::create_new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn create_new(path: impl AsRef<Path>) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        options.open(path).await
+    }
+
+    /// How a file may be opened; as [`tokio::fs::File::options`].
+    #[must_use]
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+
+    /// Reads into `buffer` from its start, up to its capacity, what is at byte `position` of the file:
+    /// how many bytes, and the buffer. None at the end of the file; fewer than asked for at any time.
+    ///
+    /// What is in the page cache is copied at once, on the calling thread, if it is not more than the
+    /// [limit](Fs::nowait_limit); the rest is for the ring.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the read; the buffer goes with it, when the kernel lets go of it.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; [`JoinError`] inside if the pool is gone.
+    pub async fn read_at<B: IoBufMut + Send>(
+        &self,
+        mut buffer: B,
+        position: u64,
+    ) -> Result<(usize, B), BufError<B>> {
+        let position = Position::At(position);
+        match self.inner.read_now(&mut buffer, position) {
+            Some(Ok(n)) => Ok((n, buffer)),
+            Some(Err(error)) => Err(BufError::new(error, Some(buffer))),
+            None => self.inner.read(buffer, position).await,
+        }
+    }
+
+    /// Fills `buffer` up to its capacity with what is at byte `position` of the file.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Errors
+    ///
+    /// As [`read_at`](Self::read_at), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file
+    /// ends before.
+    pub async fn read_exact_at<B: IoBufMut + Send>(
+        &self,
+        buffer: B,
+        position: u64,
+    ) -> Result<B, BufError<B>> {
+        let (mut buffer, mut filled) = (buffer, 0);
+        let wanted = buffer.buf_capacity();
+        while filled < wanted {
+            let read = self.read_at(
+                buffer.slice(filled..),
+                position.saturating_add(filled as u64),
+            );
+            match read.await {
+                Ok((0, rest)) => {
+                    let error = io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!(
+                            "the file ends {} bytes before the buffer does",
+                            wanted - filled
+                        ),
+                    );
+                    return Err(BufError::new(error, Some(rest.into_inner())));
+                }
+                Ok((n, rest)) => {
+                    filled += n;
+                    buffer = rest.into_inner();
+                }
+                Err(error) => return Err(error.map_buffer(IntoInner::into_inner)),
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// The `len` bytes at byte `position` of the file; fewer if it ends before.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; [`JoinError`] inside if the pool is gone.
+    pub async fn read_bytes_at(&self, len: usize, position: u64) -> io::Result<Bytes> {
+        let mut buffer = BytesMut::with_capacity(len);
+        while buffer.len() < len {
+            let filled = buffer.len();
+            let read = self.read_at(
+                buffer.slice(filled..len),
+                position.saturating_add(filled as u64),
+            );
+            let (n, rest) = read.await?;
+            buffer = rest.into_inner();
+            if n == 0 {
+                break;
+            }
+        }
+        Ok(buffer.freeze())
+    }
+
+    /// Reads into `buffers`, one after the other, as [`read_at`](Self::read_at) does into one.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Errors
+    ///
+    /// As [`read_at`](Self::read_at).
+    pub async fn read_vectored_at<B: IoVectoredBufMut + Send>(
+        &self,
+        buffers: B,
+        position: u64,
+    ) -> Result<(usize, B), BufError<B>> {
+        let op = ReadVectored {
+            owner: Arc::clone(&self.inner.owner),
+            buffers,
+            position: Position::At(position),
+        };
+        RunOp::new(self.inner.owner.pool(), op).await
+    }
+
+    /// Writes bytes from the start of `buffer` to byte `position` of the file: how many, and the buffer.
+    /// Fewer than there are at any time. A file that was opened to append gets them at its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the write, which may have happened already.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; [`JoinError`] inside if the pool is gone.
+    pub async fn write_at<B: IoBuf + Send>(
+        &self,
+        buffer: B,
+        position: u64,
+    ) -> Result<(usize, B), BufError<B>> {
+        self.inner.write(buffer, Position::At(position)).await
+    }
+
+    /// Writes all of `buffer` to byte `position` of the file.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the write; any part of it may have happened already.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_at`](Self::write_at), and [`WriteZero`](io::ErrorKind::WriteZero) if the file takes no
+    /// more. Some of the bytes may have been written.
+    pub async fn write_all_at<B: IoBuf + Send>(
+        &self,
+        buffer: B,
+        position: u64,
+    ) -> Result<B, BufError<B>> {
+        let (mut buffer, mut written) = (buffer, 0);
+        while written < buffer.buf_len() {
+            let write = self.write_at(
+                buffer.slice(written..),
+                position.saturating_add(written as u64),
+            );
+            match write.await {
+                Ok((0, rest)) => {
+                    let error = io::ErrorKind::WriteZero.into();
+                    return Err(BufError::new(error, Some(rest.into_inner())));
+                }
+                Ok((n, rest)) => {
+                    written += n;
+                    buffer = rest.into_inner();
+                }
+                Err(error) => return Err(error.map_buffer(IntoInner::into_inner)),
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// [`write_all_at`](Self::write_all_at) of what can be made into [`Bytes`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn write_bytes_at(&self, bytes: impl Into<Bytes>, position: u64) -> io::Result<()> {
+        self.write_all_at(bytes.into(), position).await?;
+        Ok(())
+    }
+
+    /// Writes from `buffers`, one after the other, as [`write_at`](Self::write_at) does from one.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    ///
+    /// As [`write_at`](Self::write_at).
+    pub async fn write_vectored_at<B: IoVectoredBuf + Send>(
+        &self,
+        buffers: B,
+        position: u64,
+    ) -> Result<(usize, B), BufError<B>> {
+        let op = WriteVectored {
+            owner: Arc::clone(&self.inner.owner),
+            buffers,
+            position: Position::At(position),
+        };
+        RunOp::new(self.inner.owner.pool(), op).await
+    }
+
+    /// Waits until everything written is on the disk, with what is known about the file; as
+    /// [`tokio::fs::File::sync_all`].
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, also of a write through the cursor that failed since;
+    /// [`JoinError`] inside if the pool is gone.
+    pub async fn sync_all(&self) -> io::Result<()> {
+        self.settle().await?;
+        self.inner.sync(false).await
+    }
+
+    /// [`sync_all`](Self::sync_all) without what is not needed to read the bytes again, such as the time
+    /// of the last change.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn sync_data(&self) -> io::Result<()> {
+        self.settle().await?;
+        self.inner.sync(true).await
+    }
+
+    /// Cuts the file off, or fills it up with zeros, at `len` bytes; as [`tokio::fs::File::set_len`].
+    ///
+    /// # Errors
+    ///
+    /// As [`sync_all`](Self::sync_all).
+    pub async fn set_len(&self, len: u64) -> io::Result<()> {
+        self.settle().await?;
+        self.inner.block(move |file| file.set_len(len)).await
+    }
+
+    /// What is known about the file.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; [`JoinError`] inside if the pool is gone.
+    pub async fn metadata(&self) -> io::Result<Metadata> {
+        self.inner.block(std::fs::File::metadata).await
+    }
+
+    /// Changes who may do what with the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`metadata`](Self::metadata).
+    pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        self.inner
+            .block(move |file| file.set_permissions(permissions))
+            .await
+    }
+}
+
+impl File {
+    /// Another handle to the same open file, as a clone is; as [`tokio::fs::File::try_clone`].
+    ///
+    /// # Errors
+    ///
+    /// What the file system says to operations of the cursor that are under way.
+    pub async fn try_clone(&self) -> io::Result<Self> {
+        self.settle().await?;
+        Ok(self.clone())
+    }
+
+    /// The file for std, once operations of the cursor that are under way are done; the cursor is where
+    /// it was. The file back if there are clones, or operations that were dropped and are still with the
+    /// kernel.
+    ///
+    /// # Errors
+    ///
+    /// The file, unchanged.
+    pub async fn try_into_std(self) -> Result<std::fs::File, Self> {
+        _ = self.settle().await;
+        let Inner {
+            owner,
+            nowait,
+            cursor,
+        } = Arc::try_unwrap(self.inner).map_err(|inner| Self { inner })?;
+        owner.into_file().map_err(|owner| Self {
+            inner: Arc::new(Inner {
+                owner,
+                nowait,
+                cursor,
+            }),
+        })
+    }
+
+    /// Closes the file on a worker and waits for it. Dropping the last clone closes it there as well, and
+    /// tells nobody what went wrong.
+    ///
+    /// What was written is not on the disk for that: see [`sync_all`](Self::sync_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the file.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError::Shared`] with the file if it has clones; else what became of writes through the
+    /// cursor and of the close.
+    pub async fn close(self) -> Result<(), CloseError> {
+        let settled = self.settle().await;
+        let inner = match Arc::try_unwrap(self.inner) {
+            Ok(inner) => inner,
+            Err(inner) => return Err(CloseError::Shared(Self { inner })),
+        };
+        let report = inner.owner.report();
+        drop(inner);
+        let closed = report.await.unwrap_or(Ok(()));
+        settled?;
+        Ok(closed?)
+    }
+}
+
+impl Inner {
+    /// The read, if it can be done here and now.
+    pub(super) fn read_now(
+        &self,
+        buffer: &mut impl IoBufMut,
+        position: Position,
+    ) -> Option<io::Result<usize>> {
+        let wanted = buffer.buf_capacity();
+        self.read_now_with(wanted, |file| {
+            sys::read_buffer(file, buffer, position, sys::Blocking::No)
+        })
+    }
+
+    /// `read` of `wanted` bytes with [`sys::Blocking::No`], if that may work; what it says, unless that is
+    /// only that it did not.
+    pub(super) fn read_now_with(
+        &self,
+        wanted: usize,
+        read: impl FnOnce(&std::fs::File) -> io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        if !self.nowait.allows(wanted) || !self.owner.may_nowait() {
+            return None;
+        }
+        match read(self.owner.file()) {
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => None,
+                io::ErrorKind::Unsupported => {
+                    self.owner.cannot_nowait();
+                    None
+                }
+                _ => Some(Err(error)),
+            },
+            ok => Some(ok),
+        }
+    }
+
+    pub(super) fn read<B: IoBufMut + Send>(&self, buffer: B, position: Position) -> RunOp<Read<B>> {
+        let op = Read {
+            owner: Arc::clone(&self.owner),
+            buffer,
+            position,
+        };
+        RunOp::new(self.owner.pool(), op)
+    }
+
+    pub(super) fn write<B: IoBuf + Send>(&self, buffer: B, position: Position) -> RunOp<Write<B>> {
+        let op = Write {
+            owner: Arc::clone(&self.owner),
+            buffer,
+            position,
+        };
+        RunOp::new(self.owner.pool(), op)
+    }
+
+    async fn sync(&self, data_only: bool) -> io::Result<()> {
+        let op = Sync {
+            owner: Arc::clone(&self.owner),
+            data_only,
+        };
+        RunOp::new(self.owner.pool(), op).await
+    }
+
+    /// `f` on one of the pool's blocking threads.
+    pub(super) async fn block<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let owner = Arc::clone(&self.owner);
+        let threads = Arc::clone(owner.pool().blocking());
+        RunBlocking::new(threads, move || f(owner.file())).await?
+    }
+}
+
+pub(super) struct Read<B> {
+    owner: Arc<Owner>,
+    buffer: B,
+    position: Position,
+}
+
+impl<B: IoBufMut + Send> Op for Read<B> {
+    type Output = Result<(usize, B), BufError<B>>;
+
+    async fn run(self) -> Self::Output {
+        let Self {
+            owner,
+            buffer,
+            position,
+        } = self;
+        if has_ring() {
+            return with_buffer(sys::ring_read(owner, buffer, position).await);
+        }
+        let threads = Arc::clone(owner.pool().blocking());
+        brought_back(
+            blocking(threads, buffer, move |buffer| {
+                sys::read_buffer(owner.file(), buffer, position, sys::Blocking::Yes)
+            })
+            .await,
+        )
+    }
+
+    fn refused(self, error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), Some(self.buffer)))
+    }
+
+    fn lost(error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), None))
+    }
+}
+
+pub(super) struct ReadVectored<B> {
+    owner: Arc<Owner>,
+    buffers: B,
+    position: Position,
+}
+
+impl<B: IoVectoredBufMut + Send> Op for ReadVectored<B> {
+    type Output = Result<(usize, B), BufError<B>>;
+
+    async fn run(self) -> Self::Output {
+        let Self {
+            owner,
+            buffers,
+            position,
+        } = self;
+        if has_ring() {
+            return with_buffer(sys::ring_read_vectored(owner, buffers, position).await);
+        }
+        let threads = Arc::clone(owner.pool().blocking());
+        brought_back(
+            blocking(threads, buffers, move |buffers| {
+                sys::read_vectored(owner.file(), buffers, position)
+            })
+            .await,
+        )
+    }
+
+    fn refused(self, error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), Some(self.buffers)))
+    }
+
+    fn lost(error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), None))
+    }
+}
+
+pub(super) struct Write<B> {
+    owner: Arc<Owner>,
+    buffer: B,
+    position: Position,
+}
+
+impl<B: IoBuf + Send> Op for Write<B> {
+    type Output = Result<(usize, B), BufError<B>>;
+
+    async fn run(self) -> Self::Output {
+        let Self {
+            owner,
+            buffer,
+            position,
+        } = self;
+        if has_ring() {
+            return with_buffer(sys::ring_write(owner, buffer, position).await);
+        }
+        let threads = Arc::clone(owner.pool().blocking());
+        brought_back(
+            blocking(threads, buffer, move |buffer| {
+                sys::write_slices(owner.file(), &[(*buffer).as_init()], position)
+            })
+            .await,
+        )
+    }
+
+    fn refused(self, error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), Some(self.buffer)))
+    }
+
+    fn lost(error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), None))
+    }
+}
+
+pub(super) struct WriteVectored<B> {
+    owner: Arc<Owner>,
+    buffers: B,
+    position: Position,
+}
+
+impl<B: IoVectoredBuf + Send> Op for WriteVectored<B> {
+    type Output = Result<(usize, B), BufError<B>>;
+
+    async fn run(self) -> Self::Output {
+        let Self {
+            owner,
+            buffers,
+            position,
+        } = self;
+        if has_ring() {
+            return with_buffer(sys::ring_write_vectored(owner, buffers, position).await);
+        }
+        let threads = Arc::clone(owner.pool().blocking());
+        brought_back(
+            blocking(threads, buffers, move |buffers| {
+                let slices: Vec<_> = (*buffers).iter_slice().collect();
+                sys::write_slices(owner.file(), &slices, position)
+            })
+            .await,
+        )
+    }
+
+    fn refused(self, error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), Some(self.buffers)))
+    }
+
+    fn lost(error: JoinError) -> Self::Output {
+        Err(BufError::new(error.into(), None))
+    }
+}
+
+struct Sync {
+    owner: Arc<Owner>,
+    data_only: bool,
+}
+
+impl Op for Sync {
+    type Output = io::Result<()>;
+
+    async fn run(self) -> Self::Output {
+        let Self { owner, data_only } = self;
+        if has_ring() {
+            return submit(op::Sync::new(owner, data_only)).await.0.map(drop);
+        }
+        let threads = Arc::clone(owner.pool().blocking());
+        let sync = move || match data_only {
+            true => owner.file().sync_data(),
+            false => owner.file().sync_all(),
+        };
+        RunBlocking::new(threads, sync).await?
+    }
+
+    fn refused(self, error: JoinError) -> Self::Output {
+        Err(error.into())
+    }
+
+    fn lost(error: JoinError) -> Self::Output {
+        Err(error.into())
+    }
+}
+
+fn with_buffer<B>(done: BufResult<usize, B>) -> Result<(usize, B), BufError<B>> {
+    match done {
+        BufResult(Ok(n), buffer) => Ok((n, buffer)),
+        BufResult(Err(error), buffer) => Err(BufError::new(error, Some(buffer))),
+    }
+}
+
+fn brought_back<B>(
+    done: (Result<io::Result<usize>, JoinError>, Option<B>),
+) -> Result<(usize, B), BufError<B>> {
+    match done {
+        (Ok(Ok(n)), Some(buffer)) => Ok((n, buffer)),
+        (Ok(Ok(_)), None) => unreachable!("who answers has the buffer"),
+        (Ok(Err(error)), buffer) => Err(BufError::new(error, buffer)),
+        (Err(error), buffer) => Err(BufError::new(error.into(), buffer)),
+    }
+}
