@@ -137,6 +137,10 @@ struct Readme;
 #[doc = include_str!("../docs/spawning.md")]
 struct Spawning;
 
+#[cfg(all(doctest, feature = "fs", unix))]
+#[doc = include_str!("../docs/files.md")]
+struct Files;
+
 #[cfg(all(doctest, feature = "net", target_os = "linux"))]
 #[doc = include_str!("../docs/upstream.md")]
 struct Upstream;
