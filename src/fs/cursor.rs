@@ -30,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 use super::{
     File, Fs,
     file::{Inner, Read, Write},
-    op::Op,
+    op::{Op, has_ring},
     owner::Owner,
     sys::{self, Position},
 };
@@ -675,9 +675,13 @@ async fn read(
     wanted: usize,
 ) -> (io::Result<usize>, Vec<u8>) {
     loop {
-        let read = Read::new(Arc::clone(&owner), buffer.slice(..wanted), Position::Cursor);
-        match read.run().await {
-            Ok((n, read)) => return (Ok(n), read.into_inner()),
+        let place = Place::of(owner.file(), false);
+        let slice = buffer.slice(..wanted);
+        match Read::new(Arc::clone(&owner), slice, place.0).run().await {
+            Ok((n, slice)) => {
+                place.advance(owner.file(), n);
+                return (Ok(n), slice.into_inner());
+            }
             Err(error) => match again(error.map_buffer(IntoInner::into_inner)) {
                 Ok(same) => buffer = same,
                 Err((error, buffer)) => return (Err(error), buffer),
@@ -689,11 +693,12 @@ async fn read(
 async fn write_all(owner: Arc<Owner>, mut buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
     let mut written = 0;
     while written < buffer.len() {
+        let place = Place::of(owner.file(), true);
         let rest = buffer.slice(written..);
-        let write = Write::new(Arc::clone(&owner), rest, Position::Cursor);
-        match write.run().await {
+        match Write::new(Arc::clone(&owner), rest, place.0).run().await {
             Ok((0, rest)) => return (Err(io::ErrorKind::WriteZero.into()), rest.into_inner()),
             Ok((n, rest)) => {
+                place.advance(owner.file(), n);
                 written += n;
                 buffer = rest.into_inner();
             }
@@ -704,6 +709,34 @@ async fn write_all(owner: Arc<Owner>, mut buffer: Vec<u8>) -> (io::Result<()>, V
         }
     }
     (Ok(()), buffer)
+}
+
+/// Where the cursor is, for an operation on the worker that this runs on.
+///
+/// A ring does take "at the cursor", but leaves the cursor where it was if an error cuts the operation
+/// short, and with direct I/O. So where there are positions, it is told the position, and the cursor is
+/// moved afterwards.
+#[derive(Clone, Copy)]
+struct Place(Position);
+
+impl Place {
+    fn of(mut file: &std::fs::File, to_write: bool) -> Self {
+        // What is appended goes to the end in any case, and only the kernel knows where that was.
+        if !has_ring() || (to_write && sys::appends(file)) {
+            return Self(Position::Cursor);
+        }
+        Self(
+            file.stream_position()
+                .map_or(Position::Cursor, Position::At),
+        )
+    }
+
+    fn advance(self, mut file: &std::fs::File, bytes: usize) {
+        if let Self(Position::At(position)) = self {
+            // It had a position before, and this is one.
+            _ = file.seek(SeekFrom::Start(position + bytes as u64));
+        }
+    }
 }
 
 /// The buffer, if it was only a signal; else the error.

@@ -242,6 +242,13 @@ pub(super) fn open_cached(_path: &Path, _flags: i32) -> Option<File> {
     None
 }
 
+/// Whether it was opened to append.
+pub(super) fn appends(file: &File) -> bool {
+    // SAFETY: takes no pointer. An error is -1, which has the bit, and cannot be: the descriptor is open.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags & libc::O_APPEND != 0
+}
+
 /// Closes it; what the file system has to say to that.
 pub(super) fn close(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: nobody else has it, and nobody closes it again: on Linux it is closed whatever the outcome.
