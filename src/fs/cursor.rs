@@ -50,6 +50,9 @@ const IN_A_ROW: usize = 512 << 10;
 /// What a read costs at least, however little it brings: so 128 in a row.
 const AT_LEAST: usize = 4 << 10;
 
+/// More than any disk wants.
+const ALIGNMENT: usize = 4 << 10;
+
 impl File {
     /// A file that std has open, on the default pool; as [`tokio::fs::File::from_std`]. Its cursor stays
     /// where it is.
@@ -536,10 +539,9 @@ impl State {
         let end = match doing {
             Doing::Read(read) => {
                 let (result, buffer) = ready!(read.poll(cx)).unwrap_or_else(lost);
-                if result.is_ok() {
-                    (self.read, self.taken) = (buffer, 0);
-                } else {
-                    self.spare = buffer;
+                match result {
+                    Ok(n) => (self.taken, self.read) = (buffer.len() - n, buffer),
+                    Err(_) => self.spare = buffer,
                 }
                 End::Read(result)
             }
@@ -562,9 +564,7 @@ impl State {
     }
 
     fn begin_read(&mut self, owner: &Arc<Owner>, by: u64, wanted: usize) {
-        let mut buffer = mem::take(&mut self.spare);
-        buffer.clear();
-        buffer.reserve(wanted);
+        let buffer = self.buffer(wanted);
         let owner = Arc::clone(owner);
         let pool = Arc::clone(owner.pool());
         let read = spawn(
@@ -580,18 +580,21 @@ impl State {
 
     /// How many bytes of `slices` it has taken.
     fn begin_write(&mut self, owner: &Arc<Owner>, seat: &Seat, slices: &[IoSlice<'_>]) -> usize {
-        let mut buffer = mem::take(&mut self.spare);
-        buffer.clear();
+        let all = slices
+            .iter()
+            .fold(0, |all: usize, slice| all.saturating_add(slice.len()));
+        let n = all.min(seat.max_buf_size);
+        let mut buffer = self.buffer(n);
+        let start = buffer.len();
         for slice in slices {
-            let room = seat.max_buf_size - buffer.len();
+            let room = start + n - buffer.len();
             buffer.extend_from_slice(&slice[..room.min(slice.len())]);
         }
-        let n = buffer.len();
         let owner = Arc::clone(owner);
         let pool = Arc::clone(owner.pool());
         let write = spawn(
             pool.pick(),
-            move || write_all(owner, buffer),
+            move || write_all(owner, buffer, start),
             Location::caller(),
         );
         self.busy = Some(Busy {
@@ -599,6 +602,15 @@ impl State {
             doing: Doing::Write(write),
         });
         n
+    }
+
+    /// For so many bytes from its length on, which is where direct I/O may want them to begin.
+    fn buffer(&mut self, wanted: usize) -> Vec<u8> {
+        let mut buffer = mem::take(&mut self.spare);
+        buffer.clear();
+        buffer.reserve(wanted.saturating_add(ALIGNMENT));
+        buffer.resize(buffer.as_ptr().align_offset(ALIGNMENT), 0);
+        buffer
     }
 
     /// From the start and from where it is, the kernel only sets a number. The file's end it may have to
@@ -668,7 +680,7 @@ fn lost<T>(error: JoinError) -> (io::Result<T>, Vec<u8>) {
     (Err(error.into()), Vec::new())
 }
 
-/// Once, into an empty buffer.
+/// Once, to the buffer's end.
 async fn read(
     owner: Arc<Owner>,
     mut buffer: Vec<u8>,
@@ -676,7 +688,8 @@ async fn read(
 ) -> (io::Result<usize>, Vec<u8>) {
     loop {
         let place = Place::of(owner.file(), false);
-        let slice = buffer.slice(..wanted);
+        let start = buffer.len();
+        let slice = buffer.slice(start..start + wanted);
         match Read::new(Arc::clone(&owner), slice, place.0).run().await {
             Ok((n, slice)) => {
                 place.advance(owner.file(), n);
@@ -690,8 +703,12 @@ async fn read(
     }
 }
 
-async fn write_all(owner: Arc<Owner>, mut buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-    let mut written = 0;
+async fn write_all(
+    owner: Arc<Owner>,
+    mut buffer: Vec<u8>,
+    start: usize,
+) -> (io::Result<()>, Vec<u8>) {
+    let mut written = start;
     while written < buffer.len() {
         let place = Place::of(owner.file(), true);
         let rest = buffer.slice(written..);
