@@ -398,9 +398,20 @@ impl Cursor {
         Seat::new(&self.turns, MAX_BUF_SIZE)
     }
 
-    /// Whether an operation is under way.
+    /// Whether an operation is still under way. One that has come to its end meanwhile is not, and is
+    /// seen to.
     pub(super) fn is_busy(&self) -> bool {
-        self.lock().busy.is_some()
+        let mut state = self.lock();
+        let Some(by) = state.busy.as_ref().map(|busy| busy.by) else {
+            return false;
+        };
+        match state.poll_end(&mut Context::from_waker(&self.waker)) {
+            Poll::Pending => return true,
+            Poll::Ready(End::Read(_)) => {}
+            Poll::Ready(End::Write(written)) => state.failed = written.err(),
+            Poll::Ready(End::Seek(sought)) => self.turns.bring(by, sought),
+        }
+        false
     }
 
     /// Moves the operating system's position to where the cursor is, for who goes on without it.
@@ -418,7 +429,7 @@ impl Cursor {
 impl fmt::Debug for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cursor")
-            .field("busy", &self.is_busy())
+            .field("busy", &self.lock().busy.is_some())
             .finish_non_exhaustive()
     }
 }
