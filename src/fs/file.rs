@@ -16,7 +16,7 @@ use compio::{
 
 use super::{
     Fs, OpenOptions,
-    cursor::Cursor,
+    cursor::{Cursor, Seat},
     nowait::Nowait,
     op::{Op, RunOp, blocking, has_ring},
     owner::Owner,
@@ -35,7 +35,8 @@ use crate::{
 /// The calls that take a position neither use nor move it.
 #[derive(Clone, Debug)]
 pub struct File {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
+    pub(super) seat: Seat,
 }
 
 #[derive(Debug)]
@@ -47,11 +48,13 @@ pub(super) struct Inner {
 
 impl File {
     pub(super) fn new(file: std::fs::File, pool: Arc<PoolShared>, nowait: Nowait) -> Self {
+        let cursor = Cursor::default();
         Self {
+            seat: cursor.seat(),
             inner: Arc::new(Inner {
                 owner: Arc::new(Owner::new(file, pool)),
                 nowait,
-                cursor: Cursor::default(),
+                cursor,
             }),
         }
     }
@@ -334,7 +337,7 @@ impl File {
     ///
     /// As [`sync_all`](Self::sync_all).
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
-        self.settle().await?;
+        self.settle_exactly().await?;
         self.inner.block(move |file| file.set_len(len)).await
     }
 
@@ -360,36 +363,47 @@ impl File {
 }
 
 impl File {
-    /// Another handle to the same open file, as a clone is; as [`tokio::fs::File::try_clone`].
+    /// Another handle to the same open file, as a clone is, once what the cursor has under way is done; as
+    /// [`tokio::fs::File::try_clone`].
     ///
     /// # Errors
     ///
-    /// What the file system says to operations of the cursor that are under way.
+    /// None: nothing of the operating system's is duplicated.
     pub async fn try_clone(&self) -> io::Result<Self> {
-        self.settle().await?;
+        self.quiet().await;
         Ok(self.clone())
     }
 
-    /// The file for std, once operations of the cursor that are under way are done; the cursor is where
-    /// it was. The file back if there are clones, or operations that were dropped and are still with the
-    /// kernel.
+    /// The file for std; as [`tokio::fs::File::try_into_std`]. The cursor is after the last byte that was
+    /// given to a reader.
+    ///
+    /// See [`into_std`](Self::into_std) for one that waits.
     ///
     /// # Errors
     ///
-    /// The file, unchanged.
-    pub async fn try_into_std(self) -> Result<std::fs::File, Self> {
-        _ = self.settle().await;
+    /// The file, unchanged, if there are clones, or something is under way, also what was dropped and is
+    /// still with the kernel.
+    pub fn try_into_std(self) -> Result<std::fs::File, Self> {
+        let Self { inner, seat } = self;
+        if inner.cursor.is_busy() {
+            return Err(Self { inner, seat });
+        }
         let Inner {
             owner,
             nowait,
             cursor,
-        } = Arc::try_unwrap(self.inner).map_err(|inner| Self { inner })?;
+        } = match Arc::try_unwrap(inner) {
+            Ok(inner) => inner,
+            Err(inner) => return Err(Self { inner, seat }),
+        };
+        cursor.discard(owner.file());
         owner.into_file().map_err(|owner| Self {
             inner: Arc::new(Inner {
                 owner,
                 nowait,
                 cursor,
             }),
+            seat,
         })
     }
 
@@ -410,7 +424,10 @@ impl File {
         let settled = self.settle().await;
         let inner = match Arc::try_unwrap(self.inner) {
             Ok(inner) => inner,
-            Err(inner) => return Err(CloseError::Shared(Self { inner })),
+            Err(inner) => {
+                let seat = self.seat;
+                return Err(CloseError::Shared(Self { inner, seat }));
+            }
         };
         let report = inner.owner.report();
         drop(inner);
@@ -457,20 +474,12 @@ impl Inner {
     }
 
     pub(super) fn read<B: IoBufMut + Send>(&self, buffer: B, position: Position) -> RunOp<Read<B>> {
-        let op = Read {
-            owner: Arc::clone(&self.owner),
-            buffer,
-            position,
-        };
+        let op = Read::new(Arc::clone(&self.owner), buffer, position);
         RunOp::new(self.owner.pool(), op)
     }
 
     pub(super) fn write<B: IoBuf + Send>(&self, buffer: B, position: Position) -> RunOp<Write<B>> {
-        let op = Write {
-            owner: Arc::clone(&self.owner),
-            buffer,
-            position,
-        };
+        let op = Write::new(Arc::clone(&self.owner), buffer, position);
         RunOp::new(self.owner.pool(), op)
     }
 
@@ -497,6 +506,16 @@ pub(super) struct Read<B> {
     owner: Arc<Owner>,
     buffer: B,
     position: Position,
+}
+
+impl<B> Read<B> {
+    pub(super) const fn new(owner: Arc<Owner>, buffer: B, position: Position) -> Self {
+        Self {
+            owner,
+            buffer,
+            position,
+        }
+    }
 }
 
 impl<B: IoBufMut + Send> Op for Read<B> {
@@ -569,6 +588,16 @@ pub(super) struct Write<B> {
     owner: Arc<Owner>,
     buffer: B,
     position: Position,
+}
+
+impl<B> Write<B> {
+    pub(super) const fn new(owner: Arc<Owner>, buffer: B, position: Position) -> Self {
+        Self {
+            owner,
+            buffer,
+            position,
+        }
+    }
 }
 
 impl<B: IoBuf + Send> Op for Write<B> {

@@ -215,7 +215,10 @@ impl OpenOptions {
 }
 
 fn invalid() -> io::Error {
-    io::Error::from_raw_os_error(libc::EINVAL)
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "these options do not go together",
+    )
 }
 
 struct Open {

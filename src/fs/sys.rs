@@ -22,6 +22,8 @@ use compio::{
     runtime::submit,
 };
 
+use tokio::io::ReadBuf;
+
 use super::owner::Owner;
 
 /// Where in a file.
@@ -83,6 +85,24 @@ pub(super) fn read_buffer(
     let n = read_slice(file, buffer.as_uninit(), position, blocking)?;
     // SAFETY: the kernel has written the first `n` bytes of it.
     unsafe { buffer.advance_to(n) };
+    Ok(n)
+}
+
+/// Goes on filling `buffer`, with `limit` bytes at most; how many bytes.
+pub(super) fn read_unfilled(
+    file: &File,
+    buffer: &mut ReadBuf<'_>,
+    limit: usize,
+    position: Position,
+    blocking: Blocking,
+) -> io::Result<usize> {
+    // SAFETY: nothing that is initialised is made uninitialised again: the kernel only writes there.
+    let unfilled = unsafe { buffer.unfilled_mut() };
+    let limit = limit.min(unfilled.len());
+    let n = read_slice(file, &mut unfilled[..limit], position, blocking)?;
+    // SAFETY: the kernel has written the first `n` bytes of what was unfilled.
+    unsafe { buffer.assume_init(n) };
+    buffer.advance(n);
     Ok(n)
 }
 
@@ -220,6 +240,13 @@ pub(super) fn open_cached(path: &Path, flags: i32) -> Option<File> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn open_cached(_path: &Path, _flags: i32) -> Option<File> {
     None
+}
+
+/// Whether it was opened to append.
+pub(super) fn appends(file: &File) -> bool {
+    // SAFETY: takes no pointer. An error is -1, which has the bit, and cannot be: the descriptor is open.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags & libc::O_APPEND != 0
 }
 
 /// Closes it; what the file system has to say to that.
