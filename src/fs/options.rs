@@ -164,7 +164,18 @@ impl OpenOptions {
                 RunOp::new(pool, op).await?
             }
         };
-        Ok(File::new(file, Arc::clone(pool), fs.nowait()))
+        let pool = Arc::clone(pool);
+        Ok(match self.is_direct() {
+            true => File::new_direct(file, pool),
+            false => File::new(file, pool, fs.nowait()),
+        })
+    }
+
+    const fn is_direct(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.custom_flags & libc::O_DIRECT != 0;
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     const fn is_read_only(&self) -> bool {

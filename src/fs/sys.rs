@@ -22,7 +22,7 @@ use compio::{
     runtime::submit,
 };
 
-use super::owner::Owner;
+use super::{direct::Said, owner::Owner};
 
 /// Where in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +220,44 @@ pub(super) fn open_cached(path: &Path, flags: i32) -> Option<File> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn open_cached(_path: &Path, _flags: i32) -> Option<File> {
     None
+}
+
+/// What the kernel says about direct I/O on the file; nothing, if it does not say. Does not wait: a file
+/// system on a network says what it knows already.
+#[cfg(target_os = "linux")]
+pub(super) fn direct_alignment(file: &File) -> io::Result<Option<Said>> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+
+    /// `STATX_DIO_READ_ALIGN`, Linux 6.14.
+    const READ_ALIGN: StatxFlags = StatxFlags::from_bits_retain(0x20000);
+
+    let at = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = match statx(file, c"", at, StatxFlags::DIOALIGN | READ_ALIGN) {
+        Ok(stat) => stat,
+        // Older than 4.11, or a sandbox.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    if !told.contains(StatxFlags::DIOALIGN) {
+        return Ok(None);
+    }
+    let write = stat.stx_dio_offset_align as usize;
+    let read = match stat.stx_dio_read_offset_align as usize {
+        read if told.contains(READ_ALIGN) && read > 0 => read,
+        _ => write,
+    };
+    Ok(Some(Said {
+        memory: stat.stx_dio_mem_align as usize,
+        read,
+        write,
+    }))
+}
+
+/// Nothing to say, here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn direct_alignment(_file: &File) -> io::Result<Option<Said>> {
+    Ok(None)
 }
 
 /// Closes it; what the file system has to say to that.
