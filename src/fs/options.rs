@@ -236,11 +236,23 @@ struct Open {
     threads: Arc<Blocking>,
 }
 
+impl Open {
+    /// Whether it is a FIFO, or the like, that the ring would open without waiting for the other end: it
+    /// tries what is in the kernel's caches with `O_NONBLOCK` first, and takes that for an answer.
+    fn may_wait_for_others(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.flags & (libc::O_NONBLOCK | libc::O_PATH) == 0
+            && sys::kind_cached(&self.path, self.flags) == Some(sys::Kind::Special);
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+}
+
 impl Op for Open {
     type Output = io::Result<StdFile>;
 
     async fn run(self) -> Self::Output {
-        if has_ring() {
+        if has_ring() && !self.may_wait_for_others() {
             // std's error for such a path.
             let path = CString::new(self.path.as_os_str().as_bytes()).map_err(|_| {
                 io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in the path")
