@@ -460,7 +460,10 @@ impl File {
         };
         let report = inner.owner.report();
         drop(inner);
-        let closed = report.await.unwrap_or(Ok(()));
+        // Nobody is left to tell: a worker that ended with the close under way.
+        let closed = report
+            .await
+            .unwrap_or_else(|_| Err(JoinError::RuntimeGone.into()));
         settled?;
         Ok(closed?)
     }

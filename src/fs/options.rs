@@ -20,10 +20,11 @@ use compio::{
 
 use super::{
     File, Fs,
+    nowait::Nowait,
     op::{Op, RunOp, has_ring},
     sys,
 };
-use crate::{error::JoinError, pool::Blocking, spawn::RunBlocking};
+use crate::{error::JoinError, pool::PoolShared, spawn::RunBlocking};
 
 /// How a file is opened; as [`tokio::fs::OpenOptions`].
 #[derive(Clone, Debug)]
@@ -152,23 +153,27 @@ impl OpenOptions {
         let cached = (asks_for_nothing_else && fs.nowait().is_on())
             .then(|| sys::open_cached(path, flags))
             .flatten();
-        let file = match cached {
-            Some(file) => file,
+        match cached {
+            Some(file) => Ok(self.opened(file, pool, fs.nowait())),
             None => {
                 let op = Open {
                     path: path.to_owned(),
                     options: self.clone(),
                     flags,
-                    threads: Arc::clone(pool.blocking()),
+                    pool: Arc::clone(pool),
+                    nowait: fs.nowait(),
                 };
-                RunOp::new(pool, op).await?
+                RunOp::new(pool, op).await
             }
-        };
+        }
+    }
+
+    fn opened(&self, file: StdFile, pool: &Arc<PoolShared>, nowait: Nowait) -> File {
         let pool = Arc::clone(pool);
-        Ok(match self.is_direct() {
+        match self.is_direct() {
             true => File::new_direct(file, pool),
-            false => File::new(file, pool, fs.nowait()),
-        })
+            false => File::new(file, pool, nowait),
+        }
     }
 
     const fn is_direct(&self) -> bool {
@@ -233,7 +238,8 @@ struct Open {
     path: PathBuf,
     options: OpenOptions,
     flags: i32,
-    threads: Arc<Blocking>,
+    pool: Arc<PoolShared>,
+    nowait: Nowait,
 }
 
 impl Open {
@@ -249,10 +255,12 @@ impl Open {
 }
 
 impl Op for Open {
-    type Output = io::Result<StdFile>;
+    /// Not the descriptor alone: if nobody waits any more, it is closed as any other file is, and not by
+    /// who drops the result.
+    type Output = io::Result<File>;
 
     async fn run(self) -> Self::Output {
-        if has_ring() && !self.may_wait_for_others() {
+        let file = if has_ring() && !self.may_wait_for_others() {
             // std's error for such a path.
             let path = CString::new(self.path.as_os_str().as_bytes()).map_err(|_| {
                 io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in the path")
@@ -262,9 +270,13 @@ impl Op for Open {
             let opened = submit(OpenFile::new(CurrentDir, path, flags, mode)).await;
             opened.0?;
             let fd: OwnedFd = opened.1.into_inner();
-            return Ok(fd.into());
-        }
-        RunBlocking::new(self.threads, move || self.options.to_std().open(self.path)).await?
+            fd.into()
+        } else {
+            let threads = Arc::clone(self.pool.blocking());
+            let (options, path) = (self.options.to_std(), self.path);
+            RunBlocking::new(threads, move || options.open(path)).await??
+        };
+        Ok(self.options.opened(file, &self.pool, self.nowait))
     }
 
     fn refused(self, error: JoinError) -> Self::Output {

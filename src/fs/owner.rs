@@ -116,6 +116,7 @@ impl Drop for Owner {
                 .take(),
         };
         if self.pool.is_closed() {
+            // There may be no worker any more: closed here.
             return;
         }
         let threads = Arc::clone(self.pool.blocking());
