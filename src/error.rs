@@ -6,7 +6,7 @@ pub use crossing::{
     NotOnWorker, PanicPayload, TrySpawnError,
 };
 #[cfg(all(feature = "fs", unix))]
-pub use files::CloseError;
+pub use files::{CloseError, Misaligned};
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -482,6 +482,53 @@ mod files {
         /// The descriptor is closed, but something that was written may be lost.
         #[error(transparent)]
         Io(#[from] io::Error),
+    }
+
+    /// What direct I/O was asked for is not aligned as the file system wants it. Comes inside an
+    /// [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput). Everything in bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum Misaligned {
+        /// The position in the file.
+        #[error(
+            "direct I/O on this file wants positions that are multiples of {alignment} bytes, and \
+             {position} is not"
+        )]
+        #[non_exhaustive]
+        Position {
+            /// It.
+            position: u64,
+            /// What it must be a multiple of.
+            alignment: usize,
+        },
+        /// The length of a buffer, or of one of several.
+        #[error(
+            "direct I/O on this file wants buffers whose lengths are multiples of {alignment} bytes, and \
+             {length} is not"
+        )]
+        #[non_exhaustive]
+        Length {
+            /// It.
+            length: usize,
+            /// What it must be a multiple of.
+            alignment: usize,
+        },
+        /// The address of a buffer.
+        #[error(
+            "direct I/O on this file wants buffers at addresses that are multiples of {alignment} bytes, as \
+             those of an `AlignedBuf` are"
+        )]
+        #[non_exhaustive]
+        Buffer {
+            /// What it must be a multiple of.
+            alignment: usize,
+        },
+    }
+
+    impl From<Misaligned> for io::Error {
+        fn from(error: Misaligned) -> Self {
+            Self::new(io::ErrorKind::InvalidInput, error)
+        }
     }
 
     impl From<CloseError> for io::Error {

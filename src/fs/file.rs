@@ -48,11 +48,20 @@ pub(super) struct Inner {
 
 impl File {
     pub(super) fn new(file: std::fs::File, pool: Arc<PoolShared>, nowait: Nowait) -> Self {
+        Self::of(Owner::new(file, pool), nowait)
+    }
+
+    /// One that was opened for direct I/O.
+    pub(super) fn new_direct(file: std::fs::File, pool: Arc<PoolShared>) -> Self {
+        Self::of(Owner::new_direct(file, pool), Nowait::up_to(0))
+    }
+
+    fn of(owner: Owner, nowait: Nowait) -> Self {
         let cursor = Cursor::default();
         Self {
             seat: cursor.seat(),
             inner: Arc::new(Inner {
-                owner: Arc::new(Owner::new(file, pool)),
+                owner: Arc::new(owner),
                 nowait,
                 cursor,
             }),
@@ -113,12 +122,18 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What the file system says; [`JoinError`] inside if the pool is gone.
+    /// What the file system says; [`JoinError`] inside if the pool is gone;
+    /// [`Misaligned`](crate::error::Misaligned) inside if direct I/O wants another position or buffer.
     pub async fn read_at<B: IoBufMut + Send>(
         &self,
         mut buffer: B,
         position: u64,
     ) -> Result<(usize, B), BufError<B>> {
+        if let Some(direct) = self.inner.owner.direct()
+            && let Err(error) = direct.check_read(&mut buffer, position)
+        {
+            return Err(BufError::new(error, Some(buffer)));
+        }
         let position = Position::At(position);
         match self.inner.read_now(&mut buffer, position) {
             Some(Ok(n)) => Ok((n, buffer)),
@@ -145,19 +160,16 @@ impl File {
         let (mut buffer, mut filled) = (buffer, 0);
         let wanted = buffer.buf_capacity();
         while filled < wanted {
+            if self.inner.is_at_end(filled) {
+                return Err(BufError::new(ends_early(wanted - filled), Some(buffer)));
+            }
             let read = self.read_at(
                 buffer.slice(filled..),
                 position.saturating_add(filled as u64),
             );
             match read.await {
                 Ok((0, rest)) => {
-                    let error = io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        format!(
-                            "the file ends {} bytes before the buffer does",
-                            wanted - filled
-                        ),
-                    );
+                    let error = ends_early(wanted - filled);
                     return Err(BufError::new(error, Some(rest.into_inner())));
                 }
                 Ok((n, rest)) => {
@@ -170,7 +182,8 @@ impl File {
         Ok(buffer)
     }
 
-    /// The `len` bytes at byte `position` of the file; fewer if it ends before.
+    /// The `len` bytes at byte `position` of the file; fewer if it ends before. With direct I/O the
+    /// position and the length must be aligned, but need not be within the file.
     ///
     /// # Cancel safety
     ///
@@ -180,9 +193,26 @@ impl File {
     ///
     /// What the file system says; [`JoinError`] inside if the pool is gone.
     pub async fn read_bytes_at(&self, len: usize, position: u64) -> io::Result<Bytes> {
-        let mut buffer = BytesMut::with_capacity(len);
-        while buffer.len() < len {
-            let filled = buffer.len();
+        if let Some(direct) = self.inner.owner.direct() {
+            let buffer = self.read_up_to(direct.buffer(len)?, len, position).await?;
+            return Ok(buffer.freeze());
+        }
+        let buffer = self.read_up_to(BytesMut::with_capacity(len), len, position);
+        Ok(buffer.await?.freeze())
+    }
+
+    /// Fills an empty buffer with `len` bytes, or as many as there are.
+    async fn read_up_to<B: IoBufMut + Send>(
+        &self,
+        mut buffer: B,
+        len: usize,
+        position: u64,
+    ) -> io::Result<B> {
+        while buffer.buf_len() < len {
+            let filled = buffer.buf_len();
+            if self.inner.is_at_end(filled) {
+                break;
+            }
             let read = self.read_at(
                 buffer.slice(filled..len),
                 position.saturating_add(filled as u64),
@@ -193,7 +223,7 @@ impl File {
                 break;
             }
         }
-        Ok(buffer.freeze())
+        Ok(buffer)
     }
 
     /// Reads into `buffers`, one after the other, as [`read_at`](Self::read_at) does into one.
@@ -207,9 +237,14 @@ impl File {
     /// As [`read_at`](Self::read_at).
     pub async fn read_vectored_at<B: IoVectoredBufMut + Send>(
         &self,
-        buffers: B,
+        mut buffers: B,
         position: u64,
     ) -> Result<(usize, B), BufError<B>> {
+        if let Some(direct) = self.inner.owner.direct()
+            && let Err(error) = direct.check_read_vectored(&mut buffers, position)
+        {
+            return Err(BufError::new(error, Some(buffers)));
+        }
         let op = ReadVectored {
             owner: Arc::clone(&self.inner.owner),
             buffers,
@@ -227,12 +262,18 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What the file system says; [`JoinError`] inside if the pool is gone.
+    /// What the file system says; [`JoinError`] inside if the pool is gone;
+    /// [`Misaligned`](crate::error::Misaligned) inside if direct I/O wants another position or buffer.
     pub async fn write_at<B: IoBuf + Send>(
         &self,
         buffer: B,
         position: u64,
     ) -> Result<(usize, B), BufError<B>> {
+        if let Some(direct) = self.inner.owner.direct()
+            && let Err(error) = direct.check_write(&buffer, position)
+        {
+            return Err(BufError::new(error, Some(buffer)));
+        }
         self.inner.write(buffer, Position::At(position)).await
     }
 
@@ -300,6 +341,11 @@ impl File {
         buffers: B,
         position: u64,
     ) -> Result<(usize, B), BufError<B>> {
+        if let Some(direct) = self.inner.owner.direct()
+            && let Err(error) = direct.check_write_vectored(&buffers, position)
+        {
+            return Err(BufError::new(error, Some(buffers)));
+        }
         let op = WriteVectored {
             owner: Arc::clone(&self.inner.owner),
             buffers,
@@ -431,7 +477,10 @@ impl File {
         };
         let report = inner.owner.report();
         drop(inner);
-        let closed = report.await.unwrap_or(Ok(()));
+        // Nobody is left to tell: a worker that ended with the close under way.
+        let closed = report
+            .await
+            .unwrap_or_else(|_| Err(JoinError::RuntimeGone.into()));
         settled?;
         Ok(closed?)
     }
@@ -471,6 +520,13 @@ impl Inner {
             },
             ok => Some(ok),
         }
+    }
+
+    /// Whether a read that brought `filled` bytes so far has seen the end of the file, and what follows
+    /// could not even be asked for.
+    fn is_at_end(&self, filled: usize) -> bool {
+        let direct = self.owner.direct();
+        direct.is_some_and(|direct| direct.is_at_end(filled))
     }
 
     pub(super) fn read<B: IoBufMut + Send>(&self, buffer: B, position: Position) -> RunOp<Read<B>> {
@@ -695,6 +751,13 @@ impl Op for Sync {
     fn lost(error: JoinError) -> Self::Output {
         Err(error.into())
     }
+}
+
+fn ends_early(missing: usize) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("the file ends {missing} bytes before the buffer does"),
+    )
 }
 
 fn with_buffer<B>(done: BufResult<usize, B>) -> Result<(usize, B), BufError<B>> {

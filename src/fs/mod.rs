@@ -16,7 +16,9 @@
 //! # }
 //! ```
 
+mod aligned;
 mod cursor;
+mod direct;
 mod file;
 mod nowait;
 mod op;
@@ -26,6 +28,8 @@ mod sys;
 
 use std::{io, path::Path, sync::Arc};
 
+pub use aligned::AlignedBuf;
+pub use direct::DirectAlignment;
 pub use file::File;
 use nowait::Nowait;
 pub use options::OpenOptions;

@@ -11,7 +11,11 @@ use std::{
 use crate::{
     error::JoinError,
     pool::{Blocking, DriverKind, PoolShared, Target, with_local},
-    spawn::{RunBlocking, run::Crossing, task},
+    spawn::{
+        RunBlocking,
+        run::Crossing,
+        task::{self, Begin},
+    },
 };
 
 /// What is done on a worker.
@@ -51,12 +55,34 @@ impl<O: Op> Future for RunOp<O> {
     type Output = O::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let start = |home: &_, op: O, origin| task::new(home, move || op.run(), origin);
+        let start =
+            |home: &_, op: O, origin| task::begin(home, Unbegun { op, run: O::run }, origin);
         if let Err(op) = ready!(self.crossing.poll_submit(cx, start)) {
             return Poll::Ready(op.refused(JoinError::RuntimeGone));
         }
         let result = ready!(self.crossing.poll_result(|waiting| waiting.poll(cx)));
         Poll::Ready(result.unwrap_or_else(O::lost))
+    }
+}
+
+/// An operation on its way to a worker: given back, if it is never begun there.
+struct Unbegun<O, R> {
+    op: O,
+    run: R,
+}
+
+impl<O, R, Fut> Begin<Fut> for Unbegun<O, R>
+where
+    O: Op,
+    R: FnOnce(O) -> Fut,
+    Fut: Future<Output = O::Output>,
+{
+    fn begin(self) -> Fut {
+        (self.run)(self.op)
+    }
+
+    fn refuse(self, error: JoinError) -> Result<O::Output, JoinError> {
+        Ok(self.op.refused(error))
     }
 }
 

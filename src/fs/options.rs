@@ -20,10 +20,11 @@ use compio::{
 
 use super::{
     File, Fs,
+    nowait::Nowait,
     op::{Op, RunOp, has_ring},
     sys,
 };
-use crate::{error::JoinError, pool::Blocking, spawn::RunBlocking};
+use crate::{error::JoinError, pool::PoolShared, spawn::RunBlocking};
 
 /// How a file is opened; as [`tokio::fs::OpenOptions`].
 #[derive(Clone, Debug)]
@@ -152,19 +153,34 @@ impl OpenOptions {
         let cached = (asks_for_nothing_else && fs.nowait().is_on())
             .then(|| sys::open_cached(path, flags))
             .flatten();
-        let file = match cached {
-            Some(file) => file,
+        match cached {
+            Some(file) => Ok(self.opened(file, pool, fs.nowait())),
             None => {
                 let op = Open {
                     path: path.to_owned(),
                     options: self.clone(),
                     flags,
-                    threads: Arc::clone(pool.blocking()),
+                    pool: Arc::clone(pool),
+                    nowait: fs.nowait(),
                 };
-                RunOp::new(pool, op).await?
+                RunOp::new(pool, op).await
             }
-        };
-        Ok(File::new(file, Arc::clone(pool), fs.nowait()))
+        }
+    }
+
+    fn opened(&self, file: StdFile, pool: &Arc<PoolShared>, nowait: Nowait) -> File {
+        let pool = Arc::clone(pool);
+        match self.is_direct() {
+            true => File::new_direct(file, pool),
+            false => File::new(file, pool, nowait),
+        }
+    }
+
+    const fn is_direct(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.custom_flags & libc::O_DIRECT != 0;
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     const fn is_read_only(&self) -> bool {
@@ -225,14 +241,29 @@ struct Open {
     path: PathBuf,
     options: OpenOptions,
     flags: i32,
-    threads: Arc<Blocking>,
+    pool: Arc<PoolShared>,
+    nowait: Nowait,
+}
+
+impl Open {
+    /// Whether it is a FIFO, or the like, that the ring would open without waiting for the other end: it
+    /// tries what is in the kernel's caches with `O_NONBLOCK` first, and takes that for an answer.
+    fn may_wait_for_others(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.flags & (libc::O_NONBLOCK | libc::O_PATH) == 0
+            && sys::kind_cached(&self.path, self.flags) == Some(sys::Kind::Special);
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
 }
 
 impl Op for Open {
-    type Output = io::Result<StdFile>;
+    /// Not the descriptor alone: if nobody waits any more, it is closed as any other file is, and not by
+    /// who drops the result.
+    type Output = io::Result<File>;
 
     async fn run(self) -> Self::Output {
-        if has_ring() {
+        let file = if has_ring() && !self.may_wait_for_others() {
             // std's error for such a path.
             let path = CString::new(self.path.as_os_str().as_bytes()).map_err(|_| {
                 io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in the path")
@@ -242,9 +273,13 @@ impl Op for Open {
             let opened = submit(OpenFile::new(CurrentDir, path, flags, mode)).await;
             opened.0?;
             let fd: OwnedFd = opened.1.into_inner();
-            return Ok(fd.into());
-        }
-        RunBlocking::new(self.threads, move || self.options.to_std().open(self.path)).await?
+            fd.into()
+        } else {
+            let threads = Arc::clone(self.pool.blocking());
+            let (options, path) = (self.options.to_std(), self.path);
+            RunBlocking::new(threads, move || options.open(path)).await??
+        };
+        Ok(self.options.opened(file, &self.pool, self.nowait))
     }
 
     fn refused(self, error: JoinError) -> Self::Output {

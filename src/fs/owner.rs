@@ -15,6 +15,7 @@ use compio::{driver::op::CloseFile, runtime::submit};
 use tokio::sync::oneshot;
 
 use super::{
+    direct::Direct,
     op::{blocking, has_ring},
     sys,
 };
@@ -34,6 +35,8 @@ pub(super) struct Owner {
     report: Mutex<Option<oneshot::Sender<io::Result<()>>>>,
     /// Whether the file system can say what is in the page cache, as far as is known.
     nowait: AtomicBool,
+    /// What is to be aligned, if it was opened for direct I/O.
+    direct: Option<Direct>,
 }
 
 impl Owner {
@@ -43,7 +46,20 @@ impl Owner {
             pool,
             report: Mutex::new(None),
             nowait: AtomicBool::new(cfg!(target_os = "linux")),
+            direct: None,
         }
+    }
+
+    /// The same for a file that was opened for direct I/O.
+    ///
+    /// Such a read goes to the disk whatever is in the page cache, and the kernel waits for the disk in
+    /// spite of `RWF_NOWAIT`, which spares it waits for locks and for metadata only.
+    pub(super) fn new_direct(file: StdFile, pool: Arc<PoolShared>) -> Self {
+        let direct = Direct::of(&file);
+        let mut owner = Self::new(file, pool);
+        owner.nowait = AtomicBool::new(false);
+        owner.direct = Some(direct);
+        owner
     }
 
     pub(super) fn file(&self) -> &StdFile {
@@ -52,6 +68,10 @@ impl Owner {
 
     pub(super) fn pool(&self) -> &Arc<PoolShared> {
         &self.pool
+    }
+
+    pub(super) fn direct(&self) -> Option<Direct> {
+        self.direct
     }
 
     /// Whether it is worth asking for what is in the page cache.
@@ -96,6 +116,7 @@ impl Drop for Owner {
                 .take(),
         };
         if self.pool.is_closed() {
+            // There may be no worker any more: closed here.
             return;
         }
         let threads = Arc::clone(self.pool.blocking());

@@ -18,13 +18,18 @@ use std::{
 
 use compio::{
     buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut},
-    driver::op::{BufResultExt, ReadAt, ReadVectoredAt, VecBufResultExt, WriteAt, WriteVectoredAt},
+    driver::op::{BufResultExt, ReadAt, WriteAt},
     runtime::submit,
 };
 
 use tokio::io::ReadBuf;
+#[cfg(target_os = "linux")]
+use {
+    compio::driver::{Decision, IourOpCode, OpEntry, PollOpCode},
+    std::task::Poll,
+};
 
-use super::owner::Owner;
+use super::{direct::Said, owner::Owner};
 
 /// Where in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,18 +117,40 @@ pub(super) fn read_vectored(
     buffers: &mut impl IoVectoredBufMut,
     position: Position,
 ) -> io::Result<usize> {
-    let slices: Vec<_> = buffers
-        .iter_uninit_slice()
-        .map(|buffer| libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: buffer.len(),
-        })
-        .collect();
+    let slices = slices(buffers);
     // SAFETY: the slices are `buffers`, which are borrowed exclusively for the call.
     let n = unsafe { read_into(file.as_raw_fd(), &slices, position, Blocking::Yes) }?;
     // SAFETY: the kernel has written the first `n` bytes of them.
-    unsafe { buffers.advance_vec_to(n) };
+    unsafe { advance(buffers, n) };
     Ok(n)
+}
+
+/// Has the buffers show what was read. Compio's own way goes by the sum of their lengths, and hides what
+/// went into an empty buffer before a full one (`docs/upstream.md`).
+///
+/// # Safety
+/// The first `n` bytes of the buffers, one after the other, are initialised.
+unsafe fn advance(buffers: &mut impl IoVectoredBufMut, n: usize) {
+    let shown: Vec<_> = buffers.iter_slice().map(<[u8]>::len).collect();
+    let mut left = n;
+    let hides = buffers.iter_uninit_slice().zip(shown).any(|(room, shown)| {
+        let share = left.min(room.len());
+        left -= share;
+        share > shown
+    });
+    if hides {
+        // SAFETY: this function's contract.
+        unsafe { buffers.set_len(n) };
+    }
+}
+
+/// Where the buffers are, what is not initialised included.
+fn slices(buffers: &mut impl IoVectoredBufMut) -> Vec<libc::iovec> {
+    let slice = |buffer: &mut [MaybeUninit<u8>]| libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    buffers.iter_uninit_slice().map(slice).collect()
 }
 
 /// # Safety
@@ -181,13 +208,7 @@ pub(super) fn write_slices(
     buffers: &[&[u8]],
     position: Position,
 ) -> io::Result<usize> {
-    let slices: Vec<_> = buffers
-        .iter()
-        .map(|buffer| libc::iovec {
-            iov_base: buffer.as_ptr().cast_mut().cast(),
-            iov_len: buffer.len(),
-        })
-        .collect();
+    let slices: Vec<_> = buffers.iter().copied().map(slice).collect();
     let (fd, offset) = (file.as_raw_fd(), position.offset()?.cast_signed());
     retry(|| match position {
         // SAFETY: the slices are `buffers`, which are only read.
@@ -195,6 +216,14 @@ pub(super) fn write_slices(
         // SAFETY: as above.
         Position::Cursor => unsafe { libc::writev(fd, slices.as_ptr(), count(&slices)) },
     })
+}
+
+/// Where the bytes are, for a call that only reads them.
+fn slice(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
 }
 
 /// How many the kernel takes at once (`IOV_MAX` of Linux and macOS); more are a short read or write.
@@ -220,20 +249,58 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
 /// if it cannot, whatever the reason.
 #[cfg(target_os = "linux")]
 pub(super) fn open_cached(path: &Path, flags: i32) -> Option<File> {
-    use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fcntl_setfl, fstat, openat2};
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fcntl_setfl, openat2};
 
+    if kind_cached(path, flags)? != Kind::Plain {
+        return None;
+    }
     let flags = OFlags::from_bits_retain(flags.cast_unsigned());
-    // A FIFO would have the caller wait for a writer.
+    // Should it be a FIFO by now, the caller would wait for a writer.
     let now = flags | OFlags::NONBLOCK;
     let fd = openat2(CWD, path, now, Mode::empty(), ResolveFlags::CACHED).ok()?;
-    let kind = FileType::from_raw_mode(fstat(&fd).ok()?.st_mode);
-    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
+    if Kind::of(&fd)? != Kind::Plain {
         return None;
     }
     if now != flags {
         fcntl_setfl(&fd, flags).ok()?;
     }
     Some(fd.into())
+}
+
+/// What is behind a path, as far as opening it goes.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A file or a directory.
+    Plain,
+    /// A FIFO, a device: opening it may wait for somebody, and somebody may notice.
+    Special,
+}
+
+#[cfg(target_os = "linux")]
+impl Kind {
+    fn of(fd: &OwnedFd) -> Option<Self> {
+        use rustix::fs::{FileType, fstat};
+
+        let kind = FileType::from_raw_mode(fstat(fd).ok()?.st_mode);
+        Some(match kind {
+            FileType::RegularFile | FileType::Directory => Self::Plain,
+            _ => Self::Special,
+        })
+    }
+}
+
+/// What opening that path with those flags would open, if the kernel knows without asking a disk.
+///
+/// Nothing is opened for that: who waits for a FIFO to be opened is not misled.
+#[cfg(target_os = "linux")]
+pub(super) fn kind_cached(path: &Path, flags: i32) -> Option<Kind> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+
+    let follow = OFlags::from_bits_retain(flags.cast_unsigned()) & OFlags::NOFOLLOW;
+    let look = OFlags::PATH | OFlags::CLOEXEC | follow;
+    let fd = openat2(CWD, path, look, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    Kind::of(&fd)
 }
 
 /// Nothing can, here.
@@ -247,6 +314,44 @@ pub(super) fn appends(file: &File) -> bool {
     // SAFETY: takes no pointer. An error is -1, which has the bit, and cannot be: the descriptor is open.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
     flags & libc::O_APPEND != 0
+}
+
+/// What the kernel says about direct I/O on the file; nothing, if it does not say. Does not wait: a file
+/// system on a network says what it knows already.
+#[cfg(target_os = "linux")]
+pub(super) fn direct_alignment(file: &File) -> io::Result<Option<Said>> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+
+    /// `STATX_DIO_READ_ALIGN`, Linux 6.14.
+    const READ_ALIGN: StatxFlags = StatxFlags::from_bits_retain(0x20000);
+
+    let at = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = match statx(file, c"", at, StatxFlags::DIOALIGN | READ_ALIGN) {
+        Ok(stat) => stat,
+        // Older than 4.11, or a sandbox.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    if !told.contains(StatxFlags::DIOALIGN) {
+        return Ok(None);
+    }
+    let write = stat.stx_dio_offset_align as usize;
+    let read = match stat.stx_dio_read_offset_align as usize {
+        read if told.contains(READ_ALIGN) && read > 0 => read,
+        _ => write,
+    };
+    Ok(Some(Said {
+        memory: stat.stx_dio_mem_align as usize,
+        read,
+        write,
+    }))
+}
+
+/// Nothing to say, here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn direct_alignment(_file: &File) -> io::Result<Option<Said>> {
+    Ok(None)
 }
 
 /// Closes it; what the file system has to say to that.
@@ -274,6 +379,7 @@ pub(super) async fn ring_read<B: IoBufMut>(
 }
 
 /// [`read_vectored`] through the ring of the worker that this runs on.
+#[cfg(target_os = "linux")]
 pub(super) async fn ring_read_vectored<B: IoVectoredBufMut>(
     owner: Arc<Owner>,
     buffers: B,
@@ -283,9 +389,70 @@ pub(super) async fn ring_read_vectored<B: IoVectoredBufMut>(
         Ok(offset) => offset,
         Err(error) => return BufResult(Err(error), buffers),
     };
-    let done = submit(ReadVectoredAt::new(owner, offset, buffers)).await;
-    // SAFETY: so many bytes of the buffers' start the kernel has written.
-    unsafe { done.into_inner().map_vec_advanced() }
+    let read = ReadVectored {
+        owner,
+        buffers,
+        offset,
+        slices: Vec::new(),
+    };
+    let BufResult(result, ReadVectored { mut buffers, .. }) = submit(read).await;
+    if let Ok(n) = result {
+        // SAFETY: so many bytes of the buffers' start the kernel has written.
+        unsafe { advance(&mut buffers, n) };
+    }
+    BufResult(result, buffers)
+}
+
+/// Compio's own reads into what is initialised already, and no further (`docs/upstream.md`).
+#[cfg(target_os = "linux")]
+struct ReadVectored<B> {
+    owner: Arc<Owner>,
+    buffers: B,
+    offset: u64,
+    /// For the kernel: where the buffers are.
+    slices: Vec<libc::iovec>,
+}
+
+// SAFETY: the driver keeps the operation where it is, and with it the descriptor, the buffers and the list
+// of them, until the kernel is done.
+#[cfg(target_os = "linux")]
+unsafe impl<B: IoVectoredBufMut> IourOpCode for ReadVectored<B> {
+    type Control = ();
+
+    fn create_entry(&mut self, (): &mut ()) -> OpEntry {
+        self.slices = slices(&mut self.buffers);
+        let fd = io_uring::types::Fd(self.owner.file().as_raw_fd());
+        let n = count(&self.slices).cast_unsigned();
+        io_uring::opcode::Readv::new(fd, self.slices.as_ptr(), n)
+            .offset(self.offset)
+            .build()
+            .into()
+    }
+}
+
+// SAFETY: it never waits for a descriptor.
+#[cfg(target_os = "linux")]
+unsafe impl<B: IoVectoredBufMut> PollOpCode for ReadVectored<B> {
+    type Control = ();
+
+    fn pre_submit(&mut self, (): &mut ()) -> io::Result<Decision> {
+        // Never asked for: see `has_ring`.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn operate(&mut self, (): &mut ()) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+/// There is no ring here.
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn ring_read_vectored<B: IoVectoredBufMut>(
+    _owner: Arc<Owner>,
+    buffers: B,
+    _position: Position,
+) -> BufResult<usize, B> {
+    BufResult(Err(io::ErrorKind::Unsupported.into()), buffers)
 }
 
 /// Writes the buffer's start through the ring of the worker that this runs on.
@@ -303,15 +470,73 @@ pub(super) async fn ring_write<B: IoBuf>(
 }
 
 /// Writes the buffers' start through the ring of the worker that this runs on.
+#[cfg(target_os = "linux")]
 pub(super) async fn ring_write_vectored<B: IoVectoredBuf>(
     owner: Arc<Owner>,
     buffers: B,
     position: Position,
 ) -> BufResult<usize, B> {
-    match position.offset() {
-        Ok(offset) => submit(WriteVectoredAt::new(owner, offset, buffers))
-            .await
-            .into_inner(),
-        Err(error) => BufResult(Err(error), buffers),
+    let offset = match position.offset() {
+        Ok(offset) => offset,
+        Err(error) => return BufResult(Err(error), buffers),
+    };
+    let write = WriteVectored {
+        owner,
+        buffers,
+        offset,
+        slices: Vec::new(),
+    };
+    let BufResult(result, WriteVectored { buffers, .. }) = submit(write).await;
+    BufResult(result, buffers)
+}
+
+/// Compio's own asks for as many buffers as there are, which is an error beyond what the kernel takes.
+#[cfg(target_os = "linux")]
+struct WriteVectored<B> {
+    owner: Arc<Owner>,
+    buffers: B,
+    offset: u64,
+    /// For the kernel: where the buffers are.
+    slices: Vec<libc::iovec>,
+}
+
+// SAFETY: as for `ReadVectored`.
+#[cfg(target_os = "linux")]
+unsafe impl<B: IoVectoredBuf> IourOpCode for WriteVectored<B> {
+    type Control = ();
+
+    fn create_entry(&mut self, (): &mut ()) -> OpEntry {
+        self.slices = self.buffers.iter_slice().map(slice).collect();
+        let fd = io_uring::types::Fd(self.owner.file().as_raw_fd());
+        let n = count(&self.slices).cast_unsigned();
+        io_uring::opcode::Writev::new(fd, self.slices.as_ptr(), n)
+            .offset(self.offset)
+            .build()
+            .into()
     }
+}
+
+// SAFETY: it never waits for a descriptor.
+#[cfg(target_os = "linux")]
+unsafe impl<B: IoVectoredBuf> PollOpCode for WriteVectored<B> {
+    type Control = ();
+
+    fn pre_submit(&mut self, (): &mut ()) -> io::Result<Decision> {
+        // Never asked for: see `has_ring`.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn operate(&mut self, (): &mut ()) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+/// There is no ring here.
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn ring_write_vectored<B: IoVectoredBuf>(
+    _owner: Arc<Owner>,
+    buffers: B,
+    _position: Position,
+) -> BufResult<usize, B> {
+    BufResult(Err(io::ErrorKind::Unsupported.into()), buffers)
 }
