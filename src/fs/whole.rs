@@ -228,7 +228,7 @@ impl Op for ReadWhole {
             let read = sys::ring_read(
                 Arc::clone(&owner),
                 bytes.slice(filled..end),
-                Position::Cursor,
+                Position::At(filled as u64),
             );
             let BufResult(n, rest) = read.await;
             bytes = rest.into_inner();
@@ -273,14 +273,17 @@ impl Op for WriteWhole {
             return RunBlocking::new(threads, || self.block()).await?;
         }
         let owner = Arc::new(Owner::new(open(self.path, WRITE).await?, self.pool));
-        let mut rest = self.bytes;
-        while !rest.is_empty() {
-            let chunk = Bytes::slice(&rest, ..rest.len().min(CHUNK));
-            let BufResult(n, _) =
-                sys::ring_write(Arc::clone(&owner), chunk, Position::Cursor).await;
+        let bytes = self.bytes;
+        let mut written = 0;
+        while written < bytes.len() {
+            let end = bytes.len().min(written + CHUNK);
+            // Not at the cursor: where the kernel takes a part of a write only, it does not move it.
+            let at = Position::At(written as u64);
+            let chunk = Bytes::slice(&bytes, written..end);
+            let BufResult(n, _) = sys::ring_write(Arc::clone(&owner), chunk, at).await;
             match n? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => drop(rest.split_to(n)),
+                n => written += n,
             }
         }
         close(owner).await
