@@ -154,7 +154,7 @@ fn compare(driver: Driver, tokio: Body, ours: Body) {
 }
 
 /// What can be seen.
-pub struct Log {
+struct Log {
     dir: PathBuf,
     lines: Vec<String>,
 }

@@ -141,9 +141,13 @@ fn read_cached(nowait: Nowait, path: &Path) -> io::Result<Cached> {
     let Some(file) = sys::open_cached(path, READ) else {
         return Ok(Cached::Nothing);
     };
-    let len = file.metadata().map_or(0, |metadata| metadata.len());
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        // What reading says; it cannot be asked without waiting.
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
     let mut bytes = Vec::new();
-    match usize::try_from(len) {
+    match usize::try_from(metadata.len()) {
         // One more, so that the end is seen without growing.
         Ok(len) if nowait.allows(len) => bytes.reserve_exact((len + 1).max(PROBE)),
         _ => return Ok(Cached::Start(file, bytes)),
