@@ -46,7 +46,7 @@ fn without_a_default_pool_nothing_is_done() {
         refused(fs::try_exists(&file).await);
         refused(fs::canonicalize(&file).await);
         refused(fs::read_link(&file).await);
-        refused(fs::set_permissions(&file, Permissions::from_mode(0)).await);
+        refused(fs::set_permissions(&file, Permissions::from_mode(0o000)).await);
         refused(fs::read_dir(dir.path()).await);
         refused(fs::create_dir(&new).await);
         refused(fs::create_dir_all(&new).await);
