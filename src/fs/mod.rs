@@ -15,24 +15,62 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Where it runs
+//!
+//! | operation | caller's thread | worker with a ring | worker without |
+//! |---|---|---|---|
+//! | [`File::open`], [`OpenOptions::open`] | to read, if the path is cached | ring | blocking threads |
+//! | [`File::read_at`] and what is made of it | what is cached, up to the [limit](Fs::nowait_limit) | ring | blocking threads |
+//! | [`File::write_at`] and what is made of it, [`sync_all`](File::sync_all), [`sync_data`](File::sync_data), [`close`](File::close) | | ring | blocking threads |
+//! | [`File::metadata`], [`set_len`](File::set_len), [`set_permissions`](File::set_permissions) | | blocking threads | blocking threads |
+//! | [`read`], [`read_to_string`] | what is cached, up to the limit | ring, one crossing | blocking threads |
+//! | [`write()`] | | ring, one crossing | blocking threads |
+//! | [`create_dir`], [`remove_file`], [`remove_dir`], [`rename`], [`hard_link`], [`symlink`] | | ring | blocking threads |
+//! | [`metadata`], [`symlink_metadata`], [`try_exists`], [`canonicalize`], [`read_link`], [`set_permissions`] | | blocking threads | blocking threads |
+//! | [`create_dir_all`], [`DirBuilder`], [`remove_dir_all`], [`copy`], [`write_atomic`] | | blocking threads, one crossing | blocking threads |
+//! | [`read_dir`], [`ReadDir`], [`DirEntry`] | entries that are read already | blocking threads, 32 at a time | blocking threads |
+//!
+//! The blocking threads are the pool's, as many as
+//! [`blocking_threads`](crate::pool::Builder::blocking_threads) says; the caller goes to them directly.
+//! With none, what needs one is
+//! [`JoinError::NoBlockingThreads`](crate::JoinError::NoBlockingThreads) inside the [`io::Error`]. A pool
+//! that is gone is [`JoinError::RuntimeGone`](crate::JoinError::RuntimeGone) there. All other errors are
+//! what [`std::fs`] gives, kind and code.
+//!
+//! Cached is what the kernel finds in memory without waiting for a disk (Linux only: `openat2` with
+//! `RESOLVE_CACHED`, `preadv2` with `RWF_NOWAIT`).
 
 mod aligned;
+mod atomic;
 mod cursor;
+mod dir_builder;
 mod direct;
 mod file;
+mod free;
 mod nowait;
 mod op;
 mod options;
 mod owner;
+mod paths;
+mod read_dir;
 mod sys;
+mod whole;
 
 use std::{io, path::Path, sync::Arc};
 
 pub use aligned::AlignedBuf;
+pub use dir_builder::DirBuilder;
 pub use direct::DirectAlignment;
 pub use file::File;
+pub use free::{
+    canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, read, read_dir, read_link,
+    read_to_string, remove_dir, remove_dir_all, remove_file, rename, set_permissions, symlink,
+    symlink_metadata, try_exists, write, write_atomic,
+};
 use nowait::Nowait;
 pub use options::OpenOptions;
+pub use read_dir::{DirEntry, ReadDir};
 
 use crate::{
     CompioPool,
