@@ -237,15 +237,34 @@ fn invalid() -> io::Error {
     )
 }
 
-struct Open {
-    path: PathBuf,
-    options: OpenOptions,
-    flags: i32,
-    pool: Arc<PoolShared>,
-    nowait: Nowait,
+pub(super) struct Open {
+    pub(super) path: PathBuf,
+    pub(super) options: OpenOptions,
+    pub(super) flags: i32,
+    pub(super) pool: Arc<PoolShared>,
+    pub(super) nowait: Nowait,
 }
 
 impl Open {
+    /// Opens it, on a worker, for somebody who stays there.
+    pub(super) async fn open(&self) -> io::Result<StdFile> {
+        if has_ring() && !self.may_wait_for_others() {
+            // std's error for such a path.
+            let path = CString::new(self.path.as_os_str().as_bytes()).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in the path")
+            })?;
+            let flags = OFlags::from_bits_retain(self.flags.cast_unsigned());
+            let mode = Mode::from_bits_retain(self.options.mode as _);
+            let opened = submit(OpenFile::new(CurrentDir, path, flags, mode)).await;
+            opened.0?;
+            let fd: OwnedFd = opened.1.into_inner();
+            return Ok(fd.into());
+        }
+        let threads = Arc::clone(self.pool.blocking());
+        let (options, path) = (self.options.to_std(), self.path.clone());
+        RunBlocking::new(threads, move || options.open(path)).await?
+    }
+
     /// Whether it is a FIFO, or the like, that the ring would open without waiting for the other end: it
     /// tries what is in the kernel's caches with `O_NONBLOCK` first, and takes that for an answer.
     fn may_wait_for_others(&self) -> bool {
@@ -263,22 +282,7 @@ impl Op for Open {
     type Output = io::Result<File>;
 
     async fn run(self) -> Self::Output {
-        let file = if has_ring() && !self.may_wait_for_others() {
-            // std's error for such a path.
-            let path = CString::new(self.path.as_os_str().as_bytes()).map_err(|_| {
-                io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in the path")
-            })?;
-            let flags = OFlags::from_bits_retain(self.flags.cast_unsigned());
-            let mode = Mode::from_bits_retain(self.options.mode as _);
-            let opened = submit(OpenFile::new(CurrentDir, path, flags, mode)).await;
-            opened.0?;
-            let fd: OwnedFd = opened.1.into_inner();
-            fd.into()
-        } else {
-            let threads = Arc::clone(self.pool.blocking());
-            let (options, path) = (self.options.to_std(), self.path);
-            RunBlocking::new(threads, move || options.open(path)).await??
-        };
+        let file = self.open().await?;
         Ok(self.options.opened(file, &self.pool, self.nowait))
     }
 
