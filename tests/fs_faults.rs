@@ -124,7 +124,7 @@ fn operations_dropped_at_any_poll_leak_no_descriptor() {
                     drop(poll_times(file.metadata(), polls));
                     drop(poll_times(file.set_len(10), polls));
                     drop(poll_times(file.try_clone(), polls));
-                    drop(poll_times(file.clone().try_into_std(), polls));
+                    drop(poll_times(file.clone().into_std(), polls));
                     drop(poll_times(file.close(), polls));
                 }
             }
@@ -733,11 +733,11 @@ fn a_file_becomes_stds_unless_it_is_shared() {
             let before = descriptor_count();
             let file = block_on(open_new(fs, &path));
             let clone = file.clone();
-            let file = block_on(file.try_into_std()).unwrap_err();
+            let file = file.try_into_std().unwrap_err();
             drop(clone);
             block_on(file.write_all_at(vec![7; 3], 0)).unwrap();
             settle(pool);
-            let mut file = block_on(file.try_into_std()).unwrap();
+            let mut file = block_on(file.into_std()).unwrap();
             assert_eq!(descriptor_count(), before + 1);
             let mut read = Vec::new();
             io::Read::read_to_end(&mut file, &mut read).unwrap();

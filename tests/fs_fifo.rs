@@ -44,7 +44,7 @@ fn who_opens_a_fifo_to_read_waits_for_a_writer_and_loses_nothing() {
                 // Now before the writer, now after it.
                 (0..round % 5).for_each(|_| thread::yield_now());
                 let file = block_on(fs.open(&path)).unwrap();
-                let mut file = block_on(file.try_into_std()).unwrap();
+                let mut file = block_on(file.into_std()).unwrap();
                 let mut read = String::new();
                 file.read_to_string(&mut read).unwrap();
                 writer.join().unwrap().unwrap();
@@ -67,7 +67,7 @@ fn who_opens_a_fifo_to_write_waits_for_a_reader() {
             let reader = thread::spawn(move || std::fs::read(reading));
             let mut options = OpenOptions::new();
             let file = block_on(options.write(true).open_in(&fs, &path)).unwrap();
-            let mut file = block_on(file.try_into_std()).unwrap();
+            let mut file = block_on(file.into_std()).unwrap();
             file.write_all(b"read").unwrap();
             drop(file);
             assert_eq!(reader.join().unwrap().unwrap(), b"read");
