@@ -31,6 +31,11 @@ use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt, AsyncWrite, AsyncWriteExt, ReadBuf,
 };
 
+const _: () = {
+    const fn is<T: Clone + Send + Sync + Unpin>() {}
+    is::<File>();
+};
+
 /// Bytes that are all different from their neighbours, a page and a half of them.
 fn pattern() -> Vec<u8> {
     (0..6000_u32).map(|n| (n % 251) as u8).collect()
@@ -325,8 +330,8 @@ fn everybody_who_waits_is_woken() {
         // Of one reader only who polled last.
         assert!(poll_read(&mut one, &waker(5), &mut [0; 1]).is_pending());
         other.write_all(b"y").unwrap();
-        for n in 1..6 {
-            wakers[n].wait_for(1);
+        for waker in &wakers[1..] {
+            waker.wait_for(1);
         }
         assert_eq!(wakers[0].wakes(), 0);
         assert_eq!(read_some(&mut one, 5).unwrap(), b"y");

@@ -448,7 +448,8 @@ impl Inner {
             let mut state = self.cursor.lock();
             let Some(by) = state.busy.as_ref().map(|busy| busy.by) else {
                 let Some(to) = seat.seek.take() else {
-                    return Poll::Ready(Turn::new(state, None, None));
+                    let stale = waits.then(|| seat.turns.leave(seat.id, role)).flatten();
+                    return Poll::Ready(Turn::new(state, None, stale));
                 };
                 state.begin_seek(&self.owner, &self.cursor.waker, seat.id, to);
                 continue;
