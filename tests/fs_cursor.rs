@@ -530,6 +530,26 @@ fn a_failed_write_is_reported_once() {
     });
 }
 
+/// Nobody polls it any more; the pool's other callers must not wait for that.
+#[test]
+fn a_dropped_read_holds_no_place_in_the_pool() {
+    for_each_driver(|builder| {
+        let pool = builder().max_in_flight(1).build().unwrap();
+        let (_dir, path) = place();
+        let mut file = open(&never_at_once(&pool), &path);
+        let held = hold(&pool);
+        assert!(poll_read(&mut file, Waker::noop(), &mut [0; 9]).is_pending());
+        drop(held);
+        assert_lives(&pool);
+        assert_eq!(read_some(&mut file, 9).unwrap(), pattern()[..9]);
+        let held = hold(&pool);
+        assert!(poll_read(&mut file, Waker::noop(), &mut [0; 9]).is_pending());
+        drop(file);
+        drop(held);
+        assert_lives(&pool);
+    });
+}
+
 /// Never a hang.
 #[test]
 fn a_pool_that_goes_away_takes_its_operations_along() {

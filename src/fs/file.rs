@@ -364,7 +364,7 @@ impl File {
 
 impl File {
     /// Another handle to the same open file, as a clone is, once what the cursor has under way is done; as
-    /// [`tokio::fs::File::try_clone`].
+    /// `tokio::fs::File::try_clone`.
     ///
     /// # Errors
     ///
@@ -374,7 +374,7 @@ impl File {
         Ok(self.clone())
     }
 
-    /// The file for std; as [`tokio::fs::File::try_into_std`]. The cursor is after the last byte that was
+    /// The file for std; as `tokio::fs::File::try_into_std`. The cursor is after the last byte that was
     /// given to a reader.
     ///
     /// See [`into_std`](Self::into_std) for one that waits.
