@@ -636,6 +636,27 @@ fn a_reader_that_never_waits_lets_its_neighbours_run() {
     });
 }
 
+/// The kernel does not refuse a direct read that was not to wait: it waits for the disk.
+#[test]
+fn direct_reads_are_not_tried_on_the_callers_thread() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [1; 4096]).unwrap();
+        let mut options = OpenOptions::new();
+        options.read(true).direct(true);
+        let Ok(mut file) = block_on(options.open_in(&Fs::new(&pool), &path)) else {
+            eprintln!("not run: no direct I/O here");
+            return;
+        };
+        let held = hold(&pool);
+        // Refused at once, if it were tried: it is not aligned.
+        assert!(poll_read(&mut file, Waker::noop(), &mut [0; 9]).is_pending());
+        drop(held);
+    });
+}
+
 /// Past the page cache the kernel does not move a cursor for a ring: reading must get on all the same.
 #[test]
 fn reading_and_writing_get_on_with_direct_io() {

@@ -38,11 +38,13 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new(file: StdFile, pool: Arc<PoolShared>) -> Self {
+        // A direct read is not refused: it waits for the disk.
+        let nowait = cfg!(target_os = "linux") && !sys::is_direct(&file);
         Self {
             file: Some(file),
             pool,
             report: Mutex::new(None),
-            nowait: AtomicBool::new(cfg!(target_os = "linux")),
+            nowait: AtomicBool::new(nowait),
         }
     }
 
