@@ -644,6 +644,8 @@ fn direct_reads_are_not_tried_on_the_callers_thread() {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, [1; 4096]).unwrap();
+        // What is to be written first would be a reason to refuse.
+        std::fs::File::open(&path).unwrap().sync_all().unwrap();
         let mut options = OpenOptions::new();
         options.read(true).direct(true);
         let Ok(mut file) = block_on(options.open_in(&Fs::new(&pool), &path)) else {
