@@ -31,6 +31,11 @@ use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt, AsyncWrite, AsyncWriteExt, ReadBuf,
 };
 
+const _: () = {
+    const fn is<T: Clone + Send + Sync + Unpin>() {}
+    is::<File>();
+};
+
 /// Bytes that are all different from their neighbours, a page and a half of them.
 fn pattern() -> Vec<u8> {
     (0..6000_u32).map(|n| (n % 251) as u8).collect()
@@ -325,8 +330,8 @@ fn everybody_who_waits_is_woken() {
         // Of one reader only who polled last.
         assert!(poll_read(&mut one, &waker(5), &mut [0; 1]).is_pending());
         other.write_all(b"y").unwrap();
-        for n in 1..6 {
-            wakers[n].wait_for(1);
+        for waker in &wakers[1..] {
+            waker.wait_for(1);
         }
         assert_eq!(wakers[0].wakes(), 0);
         assert_eq!(read_some(&mut one, 5).unwrap(), b"y");
@@ -525,6 +530,26 @@ fn a_failed_write_is_reported_once() {
     });
 }
 
+/// Nobody polls it any more; the pool's other callers must not wait for that.
+#[test]
+fn a_dropped_read_holds_no_place_in_the_pool() {
+    for_each_driver(|builder| {
+        let pool = builder().max_in_flight(1).build().unwrap();
+        let (_dir, path) = place();
+        let mut file = open(&never_at_once(&pool), &path);
+        let held = hold(&pool);
+        assert!(poll_read(&mut file, Waker::noop(), &mut [0; 9]).is_pending());
+        drop(held);
+        assert_lives(&pool);
+        assert_eq!(read_some(&mut file, 9).unwrap(), pattern()[..9]);
+        let held = hold(&pool);
+        assert!(poll_read(&mut file, Waker::noop(), &mut [0; 9]).is_pending());
+        drop(file);
+        drop(held);
+        assert_lives(&pool);
+    });
+}
+
 /// Never a hang.
 #[test]
 fn a_pool_that_goes_away_takes_its_operations_along() {
@@ -608,6 +633,29 @@ fn a_reader_that_never_waits_lets_its_neighbours_run() {
             waker.wait_for(1);
             assert!(!read_some(&mut file, 1).unwrap().is_empty());
         }
+    });
+}
+
+/// The kernel does not refuse a direct read that was not to wait: it waits for the disk.
+#[test]
+fn direct_reads_are_not_tried_on_the_callers_thread() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [1; 4096]).unwrap();
+        // What is to be written first would be a reason to refuse.
+        std::fs::File::open(&path).unwrap().sync_all().unwrap();
+        let mut options = OpenOptions::new();
+        options.read(true).direct(true);
+        let Ok(mut file) = block_on(options.open_in(&Fs::new(&pool), &path)) else {
+            eprintln!("not run: no direct I/O here");
+            return;
+        };
+        let held = hold(&pool);
+        // Refused at once, if it were tried: it is not aligned.
+        assert!(poll_read(&mut file, Waker::noop(), &mut [0; 9]).is_pending());
+        drop(held);
     });
 }
 

@@ -54,7 +54,7 @@ const AT_LEAST: usize = 4 << 10;
 const ALIGNMENT: usize = 4 << 10;
 
 impl File {
-    /// A file that std has open, on the default pool; as [`tokio::fs::File::from_std`]. Its cursor stays
+    /// A file that std has open, on the default pool; as `tokio::fs::File::from_std`. Its cursor stays
     /// where it is.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl File {
         Ok(Fs::of_default()?.from_std(file))
     }
 
-    /// The file for std, once what the cursor has under way is done; as [`tokio::fs::File::into_std`].
+    /// The file for std, once what the cursor has under way is done; as `tokio::fs::File::into_std`.
     /// The cursor is after the last byte that was given to a reader.
     ///
     /// With clones, or operations that were dropped and are still with the kernel, it is a duplicate of
@@ -128,14 +128,14 @@ impl File {
     }
 
     /// How many bytes one operation of the cursor carries at most; as
-    /// [`tokio::fs::File::max_buf_size`]. 2 MiB, unless [set](Self::set_max_buf_size).
+    /// `tokio::fs::File::max_buf_size`. 2 MiB, unless [set](Self::set_max_buf_size).
     #[must_use]
     pub fn max_buf_size(&self) -> usize {
         self.seat.max_buf_size
     }
 
     /// Sets how many bytes one operation of the cursor carries at most, through this handle and its
-    /// future clones; as [`tokio::fs::File::set_max_buf_size`].
+    /// future clones; as `tokio::fs::File::set_max_buf_size`.
     ///
     /// # Panics
     ///
@@ -176,7 +176,7 @@ impl File {
 }
 
 impl Fs {
-    /// A file that std has open, driven by this pool; as [`tokio::fs::File::from_std`]. Its cursor stays
+    /// A file that std has open, driven by this pool; as `tokio::fs::File::from_std`. Its cursor stays
     /// where it is.
     ///
     /// # Examples
@@ -220,7 +220,7 @@ impl AsRawFd for File {
     }
 }
 
-/// From the cursor, as [`tokio::fs::File`] reads. What is in the page cache is copied at once, on the
+/// From the cursor, as `tokio::fs::File` reads. What is in the page cache is copied at once, on the
 /// calling thread, if it is not more than the [limit](Fs::nowait_limit); after 512 KiB in a row the task
 /// lets its neighbours run.
 ///
@@ -270,7 +270,7 @@ impl AsyncRead for File {
     }
 }
 
-/// To the cursor, as [`tokio::fs::File`] writes: the bytes are taken, at most
+/// To the cursor, as `tokio::fs::File` writes: the bytes are taken, at most
 /// [`max_buf_size`](Self::max_buf_size) of them, and are on their way when the call returns. `flush` waits
 /// until they are with the file system; `shutdown` does no more than that.
 ///
@@ -325,7 +325,7 @@ impl AsyncWrite for File {
     }
 }
 
-/// Of the cursor, as [`tokio::fs::File`] seeks. A position after the file's end is none of the errors.
+/// Of the cursor, as `tokio::fs::File` seeks. A position after the file's end is none of the errors.
 ///
 /// `start_seek` is an error while an operation of the same handle is under way; those of its clones are
 /// waited for by `poll_complete`.
@@ -448,7 +448,8 @@ impl Inner {
             let mut state = self.cursor.lock();
             let Some(by) = state.busy.as_ref().map(|busy| busy.by) else {
                 let Some(to) = seat.seek.take() else {
-                    return Poll::Ready(Turn::new(state, None, None));
+                    let stale = waits.then(|| seat.turns.leave(seat.id, role)).flatten();
+                    return Poll::Ready(Turn::new(state, None, stale));
                 };
                 state.begin_seek(&self.owner, &self.cursor.waker, seat.id, to);
                 continue;

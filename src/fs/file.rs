@@ -48,20 +48,11 @@ pub(super) struct Inner {
 
 impl File {
     pub(super) fn new(file: std::fs::File, pool: Arc<PoolShared>, nowait: Nowait) -> Self {
-        Self::of(Owner::new(file, pool), nowait)
-    }
-
-    /// One that was opened for direct I/O.
-    pub(super) fn new_direct(file: std::fs::File, pool: Arc<PoolShared>) -> Self {
-        Self::of(Owner::new_direct(file, pool), Nowait::up_to(0))
-    }
-
-    fn of(owner: Owner, nowait: Nowait) -> Self {
         let cursor = Cursor::default();
         Self {
             seat: cursor.seat(),
             inner: Arc::new(Inner {
-                owner: Arc::new(owner),
+                owner: Arc::new(Owner::new(file, pool)),
                 nowait,
                 cursor,
             }),
@@ -410,7 +401,7 @@ impl File {
 
 impl File {
     /// Another handle to the same open file, as a clone is, once what the cursor has under way is done; as
-    /// [`tokio::fs::File::try_clone`].
+    /// `tokio::fs::File::try_clone`.
     ///
     /// # Errors
     ///
@@ -420,7 +411,7 @@ impl File {
         Ok(self.clone())
     }
 
-    /// The file for std; as [`tokio::fs::File::try_into_std`]. The cursor is after the last byte that was
+    /// The file for std; as `tokio::fs::File::try_into_std`. The cursor is after the last byte that was
     /// given to a reader.
     ///
     /// See [`into_std`](Self::into_std) for one that waits.

@@ -154,7 +154,7 @@ impl OpenOptions {
             .then(|| sys::open_cached(path, flags))
             .flatten();
         match cached {
-            Some(file) => Ok(self.opened(file, pool, fs.nowait())),
+            Some(file) => Ok(File::new(file, Arc::clone(pool), fs.nowait())),
             None => {
                 let op = Open {
                     path: path.to_owned(),
@@ -166,21 +166,6 @@ impl OpenOptions {
                 RunOp::new(pool, op).await
             }
         }
-    }
-
-    fn opened(&self, file: StdFile, pool: &Arc<PoolShared>, nowait: Nowait) -> File {
-        let pool = Arc::clone(pool);
-        match self.is_direct() {
-            true => File::new_direct(file, pool),
-            false => File::new(file, pool, nowait),
-        }
-    }
-
-    const fn is_direct(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        return self.custom_flags & libc::O_DIRECT != 0;
-        #[cfg(not(target_os = "linux"))]
-        false
     }
 
     const fn is_read_only(&self) -> bool {
@@ -283,7 +268,7 @@ impl Op for Open {
 
     async fn run(self) -> Self::Output {
         let file = self.open().await?;
-        Ok(self.options.opened(file, &self.pool, self.nowait))
+        Ok(File::new(file, self.pool, self.nowait))
     }
 
     fn refused(self, error: JoinError) -> Self::Output {

@@ -41,25 +41,17 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new(file: StdFile, pool: Arc<PoolShared>) -> Self {
+        let direct = sys::is_direct(&file).then(|| Direct::of(&file));
+        // A direct read goes to the disk whatever is in the page cache, and the kernel waits for the disk
+        // in spite of `RWF_NOWAIT`, which spares it waits for locks and for metadata only.
+        let nowait = cfg!(target_os = "linux") && direct.is_none();
         Self {
             file: Some(file),
             pool,
             report: Mutex::new(None),
-            nowait: AtomicBool::new(cfg!(target_os = "linux")),
-            direct: None,
+            nowait: AtomicBool::new(nowait),
+            direct,
         }
-    }
-
-    /// The same for a file that was opened for direct I/O.
-    ///
-    /// Such a read goes to the disk whatever is in the page cache, and the kernel waits for the disk in
-    /// spite of `RWF_NOWAIT`, which spares it waits for locks and for metadata only.
-    pub(super) fn new_direct(file: StdFile, pool: Arc<PoolShared>) -> Self {
-        let direct = Direct::of(&file);
-        let mut owner = Self::new(file, pool);
-        owner.nowait = AtomicBool::new(false);
-        owner.direct = Some(direct);
-        owner
     }
 
     pub(super) fn file(&self) -> &StdFile {

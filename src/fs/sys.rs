@@ -311,9 +311,24 @@ pub(super) fn open_cached(_path: &Path, _flags: i32) -> Option<File> {
 
 /// Whether it was opened to append.
 pub(super) fn appends(file: &File) -> bool {
-    // SAFETY: takes no pointer. An error is -1, which has the bit, and cannot be: the descriptor is open.
-    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
-    flags & libc::O_APPEND != 0
+    flags(file) & libc::O_APPEND != 0
+}
+
+/// Whether it was opened for direct I/O.
+#[cfg(target_os = "linux")]
+pub(super) fn is_direct(file: &File) -> bool {
+    flags(file) & libc::O_DIRECT != 0
+}
+
+/// There is no such way to open one, here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_direct(_file: &File) -> bool {
+    false
+}
+
+fn flags(file: &File) -> i32 {
+    // SAFETY: takes no pointer. It does not fail: the descriptor is open.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) }
 }
 
 /// What the kernel says about direct I/O on the file; nothing, if it does not say. Does not wait: a file

@@ -154,7 +154,7 @@ pub async fn opening_fails_in_the_same_way(s: &Setting, dir: &Path, notes: &mut 
     symlink(&path, &link).unwrap();
     let locked = dir.join("locked");
     std::fs::write(&locked, "").unwrap();
-    std::fs::set_permissions(&locked, Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, Permissions::from_mode(0o000)).unwrap();
     for (what, options, path) in [
         ("nothing there", &reading(), dir.join("nothing")),
         ("nothing there either", &writing(), dir.join("a/b")),
@@ -402,10 +402,10 @@ pub async fn a_file_goes_to_std_and_comes_back(s: &Setting, dir: &Path, notes: &
     let mut file = s.open(&both(), &path).await.unwrap();
     notes.result("read", read_some(&mut file, 2).await);
     notes.result("write", file.write(b"x").await);
-    let mut file = s.into_std(file).await;
+    let mut file = s.release(file).await;
     notes.result("position", file.stream_position());
     notes.result("seek", file.seek(SeekFrom::Current(1)));
-    let mut file = s.from_std(file);
+    let mut file = s.adopt(file);
     notes.result("read", read_some(&mut file, 2).await);
     notes.result("write", file.write(b"y").await);
     notes.result("flush", file.flush().await);
@@ -432,7 +432,7 @@ pub async fn a_fifo_is_read_as_it_is_written(s: &Setting, dir: &Path, notes: &mu
         .write(true)
         .open(&path)
         .unwrap();
-    let mut file = s.from_std(std);
+    let mut file = s.adopt(std);
     notes.result("write", file.write(b"0123456789").await);
     notes.result("read", read_some(&mut file, 4).await);
     notes.result("position", file.stream_position().await);

@@ -23,14 +23,14 @@ impl Setting {
         }
     }
 
-    pub fn from_std(&self, file: std::fs::File) -> File {
+    pub fn adopt(&self, file: std::fs::File) -> File {
         match &self.0 {
             Some(fs) => fs.from_std(file),
             None => File::from_std(file).unwrap(),
         }
     }
 
-    pub async fn into_std(&self, file: File) -> std::fs::File {
+    pub async fn release(&self, file: File) -> std::fs::File {
         file.into_std().await.unwrap()
     }
 }

@@ -16,11 +16,11 @@ impl Setting {
         options.open(path).await
     }
 
-    pub fn from_std(&self, file: std::fs::File) -> File {
+    pub fn adopt(&self, file: std::fs::File) -> File {
         File::from_std(file)
     }
 
-    pub async fn into_std(&self, file: File) -> std::fs::File {
+    pub async fn release(&self, file: File) -> std::fs::File {
         file.into_std().await
     }
 }
