@@ -4,7 +4,7 @@ use std::{io, os::unix::fs::DirBuilderExt, path::Path};
 
 use super::Fs;
 
-/// How a directory is made; as [`tokio::fs::DirBuilder`].
+/// How a directory is made; as `tokio::fs::DirBuilder`.
 #[derive(Clone, Debug, Default)]
 pub struct DirBuilder {
     recursive: bool,
@@ -33,7 +33,7 @@ impl DirBuilder {
         self
     }
 
-    /// Makes the directory, on the default pool; as [`tokio::fs::DirBuilder::create`].
+    /// Makes the directory, on the default pool; as `tokio::fs::DirBuilder::create`.
     ///
     /// # Errors
     ///

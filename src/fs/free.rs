@@ -1,4 +1,4 @@
-//! The functions of [`tokio::fs`], on the default pool.
+//! The functions of `tokio::fs`, on the default pool.
 //!
 //! Each is the method of [`Fs`] that has its name.
 
@@ -10,7 +10,7 @@ use std::{
 
 use super::{Fs, ReadDir};
 
-/// [`Fs::read`] on the default pool; as [`tokio::fs::read`].
+/// [`Fs::read`] on the default pool; as `tokio::fs::read`.
 ///
 /// # Errors
 ///
@@ -19,7 +19,7 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Fs::of_default()?.read(path).await
 }
 
-/// [`Fs::read_to_string`] on the default pool; as [`tokio::fs::read_to_string`].
+/// [`Fs::read_to_string`] on the default pool; as `tokio::fs::read_to_string`.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     Fs::of_default()?.read_to_string(path).await
 }
 
-/// [`Fs::write`] on the default pool; as [`tokio::fs::write`].
+/// [`Fs::write`] on the default pool; as `tokio::fs::write`.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub async fn write_atomic(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) ->
     Fs::of_default()?.write_atomic(path, contents).await
 }
 
-/// [`Fs::copy`] on the default pool; as [`tokio::fs::copy`].
+/// [`Fs::copy`] on the default pool; as `tokio::fs::copy`.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
     Fs::of_default()?.copy(from, to).await
 }
 
-/// [`Fs::metadata`] on the default pool; as [`tokio::fs::metadata`].
+/// [`Fs::metadata`] on the default pool; as `tokio::fs::metadata`.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     Fs::of_default()?.metadata(path).await
 }
 
-/// [`Fs::symlink_metadata`] on the default pool; as [`tokio::fs::symlink_metadata`].
+/// [`Fs::symlink_metadata`] on the default pool; as `tokio::fs::symlink_metadata`.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub async fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     Fs::of_default()?.symlink_metadata(path).await
 }
 
-/// [`Fs::try_exists`] on the default pool; as [`tokio::fs::try_exists`].
+/// [`Fs::try_exists`] on the default pool; as `tokio::fs::try_exists`.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ pub async fn try_exists(path: impl AsRef<Path>) -> io::Result<bool> {
     Fs::of_default()?.try_exists(path).await
 }
 
-/// [`Fs::canonicalize`] on the default pool; as [`tokio::fs::canonicalize`].
+/// [`Fs::canonicalize`] on the default pool; as `tokio::fs::canonicalize`.
 ///
 /// # Errors
 ///
@@ -91,7 +91,7 @@ pub async fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     Fs::of_default()?.canonicalize(path).await
 }
 
-/// [`Fs::read_link`] on the default pool; as [`tokio::fs::read_link`].
+/// [`Fs::read_link`] on the default pool; as `tokio::fs::read_link`.
 ///
 /// # Errors
 ///
@@ -100,7 +100,7 @@ pub async fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     Fs::of_default()?.read_link(path).await
 }
 
-/// [`Fs::set_permissions`] on the default pool; as [`tokio::fs::set_permissions`].
+/// [`Fs::set_permissions`] on the default pool; as `tokio::fs::set_permissions`.
 ///
 /// # Errors
 ///
@@ -109,7 +109,7 @@ pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -
     Fs::of_default()?.set_permissions(path, permissions).await
 }
 
-/// [`Fs::read_dir`] on the default pool; as [`tokio::fs::read_dir`].
+/// [`Fs::read_dir`] on the default pool; as `tokio::fs::read_dir`.
 ///
 /// # Errors
 ///
@@ -118,7 +118,7 @@ pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     Fs::of_default()?.read_dir(path).await
 }
 
-/// [`Fs::create_dir`] on the default pool; as [`tokio::fs::create_dir`].
+/// [`Fs::create_dir`] on the default pool; as `tokio::fs::create_dir`.
 ///
 /// # Errors
 ///
@@ -127,7 +127,7 @@ pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
     Fs::of_default()?.create_dir(path).await
 }
 
-/// [`Fs::create_dir_all`] on the default pool; as [`tokio::fs::create_dir_all`].
+/// [`Fs::create_dir_all`] on the default pool; as `tokio::fs::create_dir_all`.
 ///
 /// # Errors
 ///
@@ -136,7 +136,7 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     Fs::of_default()?.create_dir_all(path).await
 }
 
-/// [`Fs::remove_file`] on the default pool; as [`tokio::fs::remove_file`].
+/// [`Fs::remove_file`] on the default pool; as `tokio::fs::remove_file`.
 ///
 /// # Errors
 ///
@@ -145,7 +145,7 @@ pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     Fs::of_default()?.remove_file(path).await
 }
 
-/// [`Fs::remove_dir`] on the default pool; as [`tokio::fs::remove_dir`].
+/// [`Fs::remove_dir`] on the default pool; as `tokio::fs::remove_dir`.
 ///
 /// # Errors
 ///
@@ -154,7 +154,7 @@ pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     Fs::of_default()?.remove_dir(path).await
 }
 
-/// [`Fs::remove_dir_all`] on the default pool; as [`tokio::fs::remove_dir_all`].
+/// [`Fs::remove_dir_all`] on the default pool; as `tokio::fs::remove_dir_all`.
 ///
 /// # Errors
 ///
@@ -163,7 +163,7 @@ pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     Fs::of_default()?.remove_dir_all(path).await
 }
 
-/// [`Fs::rename`] on the default pool; as [`tokio::fs::rename`].
+/// [`Fs::rename`] on the default pool; as `tokio::fs::rename`.
 ///
 /// # Errors
 ///
@@ -172,7 +172,7 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
     Fs::of_default()?.rename(from, to).await
 }
 
-/// [`Fs::hard_link`] on the default pool; as [`tokio::fs::hard_link`].
+/// [`Fs::hard_link`] on the default pool; as `tokio::fs::hard_link`.
 ///
 /// # Errors
 ///
@@ -181,7 +181,7 @@ pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io
     Fs::of_default()?.hard_link(original, link).await
 }
 
-/// [`Fs::symlink`] on the default pool; as [`tokio::fs::symlink`].
+/// [`Fs::symlink`] on the default pool; as `tokio::fs::symlink`.
 ///
 /// # Errors
 ///

@@ -28,7 +28,7 @@ use crate::{
 };
 
 impl Fs {
-    /// What is known about what `path` leads to, links followed; as [`tokio::fs::metadata`].
+    /// What is known about what `path` leads to, links followed; as `tokio::fs::metadata`.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl Fs {
         self.block_at(path, |path| std::fs::metadata(path)).await
     }
 
-    /// What is known about `path` itself, which may be a link; as [`tokio::fs::symlink_metadata`].
+    /// What is known about `path` itself, which may be a link; as `tokio::fs::symlink_metadata`.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Fs {
             .await
     }
 
-    /// Whether there is anything where `path` leads to, links followed; as [`tokio::fs::try_exists`].
+    /// Whether there is anything where `path` leads to, links followed; as `tokio::fs::try_exists`.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl Fs {
         self.block_at(path, |path| path.try_exists()).await
     }
 
-    /// The absolute path of the same file without links, `.` and `..`; as [`tokio::fs::canonicalize`].
+    /// The absolute path of the same file without links, `.` and `..`; as `tokio::fs::canonicalize`.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Fs {
             .await
     }
 
-    /// Where the link `path` leads to; as [`tokio::fs::read_link`].
+    /// Where the link `path` leads to; as `tokio::fs::read_link`.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Fs {
         self.block_at(path, |path| std::fs::read_link(path)).await
     }
 
-    /// Changes who may do what with what `path` leads to; as [`tokio::fs::set_permissions`].
+    /// Changes who may do what with what `path` leads to; as `tokio::fs::set_permissions`.
     ///
     /// # Cancel safety
     ///
@@ -95,7 +95,7 @@ impl Fs {
         .await
     }
 
-    /// Makes a directory; as [`tokio::fs::create_dir`].
+    /// Makes a directory; as `tokio::fs::create_dir`.
     ///
     /// # Cancel safety
     ///
@@ -113,7 +113,7 @@ impl Fs {
             .await
     }
 
-    /// Makes a directory, and those above it that are not there; as [`tokio::fs::create_dir_all`].
+    /// Makes a directory, and those above it that are not there; as `tokio::fs::create_dir_all`.
     ///
     /// # Cancel safety
     ///
@@ -127,7 +127,7 @@ impl Fs {
             .await
     }
 
-    /// Removes what is not a directory; as [`tokio::fs::remove_file`].
+    /// Removes what is not a directory; as `tokio::fs::remove_file`.
     ///
     /// # Cancel safety
     ///
@@ -143,7 +143,7 @@ impl Fs {
             .await
     }
 
-    /// Removes an empty directory; as [`tokio::fs::remove_dir`].
+    /// Removes an empty directory; as `tokio::fs::remove_dir`.
     ///
     /// # Cancel safety
     ///
@@ -160,7 +160,7 @@ impl Fs {
     }
 
     /// Removes a directory with all that is in it, without following links; as
-    /// [`tokio::fs::remove_dir_all`].
+    /// `tokio::fs::remove_dir_all`.
     ///
     /// # Cancel safety
     ///
@@ -174,7 +174,7 @@ impl Fs {
             .await
     }
 
-    /// Gives `from` the name `to`, in place of what may have it; as [`tokio::fs::rename`].
+    /// Gives `from` the name `to`, in place of what may have it; as `tokio::fs::rename`.
     ///
     /// # Cancel safety
     ///
@@ -191,7 +191,7 @@ impl Fs {
             .await
     }
 
-    /// Gives the file `original` the further name `link`; as [`tokio::fs::hard_link`].
+    /// Gives the file `original` the further name `link`; as `tokio::fs::hard_link`.
     ///
     /// # Cancel safety
     ///
@@ -212,7 +212,7 @@ impl Fs {
             .await
     }
 
-    /// Makes `link` lead to `original`, which need not be there; as [`tokio::fs::symlink`].
+    /// Makes `link` lead to `original`, which need not be there; as `tokio::fs::symlink`.
     ///
     /// # Cancel safety
     ///

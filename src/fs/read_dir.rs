@@ -21,7 +21,7 @@ use crate::{pool::Blocking, spawn::RunBlocking};
 const CHUNK: usize = 32;
 
 impl Fs {
-    /// What is in a directory, in no order; as [`tokio::fs::read_dir`].
+    /// What is in a directory, in no order; as `tokio::fs::read_dir`.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Fs {
     }
 }
 
-/// What is in a directory, entry by entry; as [`tokio::fs::ReadDir`].
+/// What is in a directory, entry by entry; as `tokio::fs::ReadDir`.
 ///
 /// It does not keep the pool alive.
 #[must_use = "nothing is read unless it is asked for"]
@@ -111,7 +111,7 @@ impl fmt::Debug for ReadDir {
     }
 }
 
-/// What is in a directory under one name; as [`tokio::fs::DirEntry`].
+/// What is in a directory under one name; as `tokio::fs::DirEntry`.
 ///
 /// It does not keep the pool alive.
 pub struct DirEntry {

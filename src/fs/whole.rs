@@ -37,7 +37,7 @@ const UNKNOWN: usize = 8 << 10;
 const PROBE: usize = 32;
 
 impl Fs {
-    /// All of a file; as [`tokio::fs::read`].
+    /// All of a file; as `tokio::fs::read`.
     ///
     /// What is in the page cache is copied at once, on the calling thread, if it is not more than the
     /// [limit](Self::nowait_limit).
@@ -66,7 +66,7 @@ impl Fs {
         self.block(|| read.block()).await
     }
 
-    /// All of a file, which must be UTF-8; as [`tokio::fs::read_to_string`].
+    /// All of a file, which must be UTF-8; as `tokio::fs::read_to_string`.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Fs {
         String::from_utf8(self.read(path).await?).map_err(invalid)
     }
 
-    /// Makes `contents` all that is in a file, which is made if it is not there; as [`tokio::fs::write`].
+    /// Makes `contents` all that is in a file, which is made if it is not there; as `tokio::fs::write`.
     ///
     /// The bytes are copied first. [`write_atomic`](Self::write_atomic) is for those that must not be
     /// found half-written.
@@ -111,7 +111,7 @@ impl Fs {
     }
 
     /// Makes `to` a copy of the file `from`, permissions included: how many bytes; as
-    /// [`tokio::fs::copy`].
+    /// `tokio::fs::copy`.
     ///
     /// # Cancel safety
     ///
