@@ -13,7 +13,7 @@ use bytes::Bytes;
 use compio::buf::IoBuf;
 use landbridge::{
     error::Misaligned,
-    fs::{AlignedBuf, File, Fs, OpenOptions},
+    fs::{AlignedBuf, DirectAlignment, File, Fs, OpenOptions},
     io::buf::BufError,
 };
 use support::{block_on, for_each_driver};
@@ -71,6 +71,13 @@ fn misaligned<B>(error: BufError<B>) -> (Misaligned, B) {
     let said = *inner.downcast_ref::<Misaligned>().expect("typed");
     (said, buffer.expect("nobody else has it"))
 }
+
+const _: () = {
+    const fn shared<T: Send + Sync + Unpin + std::fmt::Debug>() {}
+    shared::<AlignedBuf>();
+    shared::<DirectAlignment>();
+    shared::<Misaligned>();
+};
 
 /// The memory is right whatever was asked for, and bad requests are errors.
 #[test]
