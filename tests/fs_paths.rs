@@ -395,6 +395,39 @@ fn a_fifo_is_read_to_its_end() {
     });
 }
 
+/// A writer that waits for a reader must get one that reads: a look at what the path leads to is none.
+#[test]
+fn the_writer_of_a_fifo_is_not_met_by_a_reader_that_goes() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let fs = Fs::new(&pool);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        for _ in 0..20 {
+            thread::scope(|scope| {
+                let (say, hear) = std::sync::mpsc::channel();
+                let path = &path;
+                let writer = scope.spawn(move || {
+                    say.send(rustix::thread::gettid()).unwrap();
+                    std::fs::write(path, pattern(100))
+                });
+                let writer_id = hear.recv().unwrap().as_raw_nonzero();
+                let stat = format!("/proc/self/task/{writer_id}/stat");
+                eventually("it waits for a reader", || {
+                    let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+                    stat.rsplit(") ")
+                        .next()
+                        .is_some_and(|rest| rest.starts_with('S'))
+                });
+                // Were it met by one that goes, it would fail, and the read below wait for another.
+                assert!(block_on(fs.read(path)).unwrap() == pattern(100));
+                writer.join().unwrap().unwrap();
+            });
+        }
+    });
+}
+
 /// Tasks of Tokio's are moved between threads.
 #[test]
 fn futures_and_listings_may_be_moved() {

@@ -63,7 +63,7 @@ impl File {
         &self.inner
     }
 
-    /// Opens a file for reading, on the default pool; as [`tokio::fs::File::open`].
+    /// Opens a file for reading, on the default pool; as `tokio::fs::File::open`.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl File {
     }
 
     /// Opens a file for writing, on the default pool: made if it is not there, emptied if it is; as
-    /// [`tokio::fs::File::create`].
+    /// `tokio::fs::File::create`.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl File {
     }
 
     /// Makes a file and opens it for reading and writing, on the default pool; an error if it is there;
-    /// as [`tokio::fs::File::create_new`].
+    /// as `tokio::fs::File::create_new`.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl File {
         options.open(path).await
     }
 
-    /// How a file may be opened; as [`tokio::fs::File::options`].
+    /// How a file may be opened; as `tokio::fs::File::options`.
     #[must_use]
     pub fn options() -> OpenOptions {
         OpenOptions::new()
@@ -346,7 +346,7 @@ impl File {
     }
 
     /// Waits until everything written is on the disk, with what is known about the file; as
-    /// [`tokio::fs::File::sync_all`].
+    /// `tokio::fs::File::sync_all`.
     ///
     /// # Errors
     ///
@@ -368,7 +368,7 @@ impl File {
         self.inner.sync(true).await
     }
 
-    /// Cuts the file off, or fills it up with zeros, at `len` bytes; as [`tokio::fs::File::set_len`].
+    /// Cuts the file off, or fills it up with zeros, at `len` bytes; as `tokio::fs::File::set_len`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Files for Tokio code, driven by a [`CompioPool`]: the names and shapes of [`tokio::fs`].
+//! Files for Tokio code, driven by a [`CompioPool`]: the names and shapes of `tokio::fs`.
 //!
 //! A module moves by its `use` line, once the program has made a pool its default:
 //!

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{error::JoinError, pool::PoolShared, spawn::RunBlocking};
 
-/// How a file is opened; as [`tokio::fs::OpenOptions`].
+/// How a file is opened; as `tokio::fs::OpenOptions`.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     read: bool,
@@ -120,7 +120,7 @@ impl OpenOptions {
         self
     }
 
-    /// Opens the file, on the default pool; as [`tokio::fs::OpenOptions::open`].
+    /// Opens the file, on the default pool; as `tokio::fs::OpenOptions::open`.
     ///
     /// # Errors
     ///
