@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use landbridge_benches::{Group, Table, allocations::Counting, groups, machine};
+use landbridge_benches::{Config, Group, Table, allocations::Counting, groups, machine};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -75,14 +75,27 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         .into_iter()
         .filter(|group| arguments.only.is_empty() || arguments.only.iter().any(|n| n == group.name))
         .collect();
+    let printed = print(arguments, &chosen);
+    for group in &chosen {
+        (group.finish)();
+    }
+    printed
+}
+
+fn print(arguments: &Arguments, chosen: &[Group]) -> io::Result<()> {
+    let config = Config::new(arguments.quick);
     let mut out = io::stdout().lock();
     if arguments.json {
         eprintln!("{}", machine());
-        for group in &chosen {
+        for group in chosen {
             if group.rows.is_empty() {
                 eprintln!("{}: no rows yet", group.name);
             }
             for row in group.rows {
+                if let Some(why) = (group.why_not)(row, &config) {
+                    eprintln!("{} skipped: {why}", row.name);
+                    continue;
+                }
                 writeln!(out, "{}", row.json(&row.measure(arguments.quick)))?;
                 out.flush()?;
             }
@@ -90,12 +103,16 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         return Ok(());
     }
     writeln!(out, "{}\n", machine())?;
-    let table = Table::start(&chosen, &mut out)?;
-    for group in &chosen {
+    let table = Table::start(chosen, &mut out)?;
+    for group in chosen {
         if group.rows.is_empty() {
             writeln!(out, "{}: no rows yet", group.name)?;
         }
         for row in group.rows {
+            if let Some(why) = (group.why_not)(row, &config) {
+                table.skipped(row, &why, &mut out)?;
+                continue;
+            }
             table.row(row, &row.measure(arguments.quick), &mut out)?;
             out.flush()?;
         }
