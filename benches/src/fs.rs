@@ -9,13 +9,15 @@
 use std::{
     fs::{self, File as StdFile},
     future::Future,
-    io::Write,
+    io::{SeekFrom, Write},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
+use bytes::Bytes;
 use compio::buf::{IntoInner, IoBuf};
 use futures::{StreamExt, stream};
 use landbridge::{
@@ -120,6 +122,16 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "fs.ranges20k",
+        unit: "us/range",
+        peer_name: "spawn_blocking pread",
+        goal: Some(0.25),
+        doc: "20 000 ranges of 8 KiB with gaps of 40 KiB of one file that is in the page cache, as `Bytes` in \
+              their order (in a quick run as many as its file has). Ours is one call of `read_ranges`; the \
+              peer has 64 reads in flight. Wall time for each range, dropping the answers included.",
+        round: |config| config.both(ranges, blocking_ranges),
+    },
+    Row {
         name: "fs.small_files",
         unit: "us/file",
         peer_name: "tokio::fs::read",
@@ -152,6 +164,15 @@ pub const ROWS: &[Row] = &[
             )
         },
     },
+    Row {
+        name: "fs.tokio_uring",
+        unit: "us/range",
+        peer_name: "tokio::fs on io_uring",
+        goal: Some(0.25),
+        doc: "fs.ranges20k; the peer's 64 tasks have a `tokio::fs::File` each, since it has no call that takes a \
+              position, and seek and read exactly the range.",
+        round: |config| config.both(ranges, tokio_uring_ranges),
+    },
 ];
 
 /// What a read of a row reads.
@@ -169,6 +190,9 @@ const WRITTEN: usize = 16;
 pub fn why_not(row: &Row, config: &Config) -> Option<String> {
     match row.name {
         "fs.read4k_direct_qd64" | "fs.threads" => Files::of(config).direct().err(),
+        "fs.tokio_uring" if cfg!(not(all(tokio_unstable, target_os = "linux"))) => Some(
+            "needs Linux and a build of its own, with RUSTFLAGS=\"--cfg tokio_unstable\"".into(),
+        ),
         _ => None,
     }
 }
@@ -441,6 +465,96 @@ async fn cpu(measured: impl Future<Output = f64>, operations: u64) -> f64 {
     let before = process_cpu_time();
     measured.await;
     (process_cpu_time() - before).as_secs_f64() * 1e6 / operations as f64
+}
+
+/// Bytes in a range.
+const RANGE: u64 = 8 << 10;
+/// From one range's start to the next.
+const STRIDE: u64 = 48 << 10;
+/// Ranges read in one call.
+const RANGES: u64 = 20_000;
+
+impl Files {
+    fn ranges(&self) -> Vec<Range<u64>> {
+        (0..RANGES.min(self.len / STRIDE))
+            .map(|n| n * STRIDE..n * STRIDE + RANGE)
+            .collect()
+    }
+}
+
+fn ranges(config: &Config) -> f64 {
+    let files = Files::of(config);
+    let pool = pool();
+    let file = futures::executor::block_on(Fs::new(&pool).open(&files.large));
+    let file = file.expect("the file is there");
+    on_tokio(async move {
+        let ranges = files.ranges();
+        let start = Instant::now();
+        let answers = file.read_ranges(&ranges).await.expect("a disk");
+        assert!(answers.iter().all(|answer| answer.len() as u64 == RANGE));
+        drop(answers);
+        each(start, ranges.len() as u64)
+    })
+}
+
+fn blocking_ranges(config: &Config) -> f64 {
+    let files = Files::of(config);
+    let file = Arc::new(StdFile::open(&files.large).expect("the file is there"));
+    on_tokio(async move {
+        let ranges = files.ranges();
+        let start = Instant::now();
+        let answers: Vec<Bytes> = stream::iter(ranges.clone().into_iter().map(|range| {
+            let (file, at) = (Arc::clone(&file), range.start);
+            let read = spawn_blocking(move || {
+                let mut answer = vec![0; RANGE as usize];
+                file.read_exact_at(&mut answer, at).expect("a disk");
+                Bytes::from(answer)
+            });
+            async move { read.await.expect("no panic") }
+        }))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+        assert!(answers.iter().all(|answer| answer.len() as u64 == RANGE));
+        drop(answers);
+        each(start, ranges.len() as u64)
+    })
+}
+
+fn tokio_uring_ranges(config: &Config) -> f64 {
+    use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+    let files = Files::of(config);
+    on_tokio(async move {
+        let ranges = files.ranges();
+        let mut opened = Vec::new();
+        for _ in 0..AT_ONCE {
+            let file = tokio::fs::File::open(&files.large).await;
+            opened.push(file.expect("the file is there"));
+        }
+        let start = Instant::now();
+        let mut reading = JoinSet::new();
+        for (n, mut file) in opened.into_iter().enumerate() {
+            let own: Vec<_> = ranges.iter().skip(n).step_by(AT_ONCE).cloned().collect();
+            reading.spawn(async move {
+                let mut answers = Vec::with_capacity(own.len());
+                for range in own {
+                    let mut answer = vec![0; RANGE as usize];
+                    file.seek(SeekFrom::Start(range.start))
+                        .await
+                        .expect("a disk");
+                    file.read_exact(&mut answer).await.expect("a disk");
+                    answers.push(Bytes::from(answer));
+                }
+                (n, answers)
+            });
+        }
+        // Who has task and place has the order.
+        let mut answers = reading.join_all().await;
+        answers.sort_by_key(|(task, _)| *task);
+        drop(answers);
+        each(start, ranges.len() as u64)
+    })
 }
 
 /// Files read at once.

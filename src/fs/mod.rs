@@ -22,6 +22,7 @@ mod nowait;
 mod op;
 mod options;
 mod owner;
+mod ranges;
 mod sys;
 
 use std::{io, path::Path, sync::Arc};
@@ -29,6 +30,7 @@ use std::{io, path::Path, sync::Arc};
 pub use file::File;
 use nowait::Nowait;
 pub use options::OpenOptions;
+pub use ranges::read_ranges;
 
 use crate::{
     CompioPool,

@@ -173,7 +173,7 @@ impl OpenOptions {
     }
 
     /// The flags of `open(2)`; the same combinations are errors as with std's options.
-    fn flags(&self) -> io::Result<i32> {
+    pub(super) fn flags(&self) -> io::Result<i32> {
         let access = match (self.read, self.write, self.append) {
             (true, false, false) => libc::O_RDONLY,
             (false, true, false) => libc::O_WRONLY,
@@ -218,11 +218,11 @@ fn invalid() -> io::Error {
     io::Error::from_raw_os_error(libc::EINVAL)
 }
 
-struct Open {
-    path: PathBuf,
-    options: OpenOptions,
-    flags: i32,
-    threads: Arc<Blocking>,
+pub(super) struct Open {
+    pub(super) path: PathBuf,
+    pub(super) options: OpenOptions,
+    pub(super) flags: i32,
+    pub(super) threads: Arc<Blocking>,
 }
 
 impl Op for Open {

@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::BytesMut;
 use compio::{
     buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut},
     driver::op::{BufResultExt, ReadAt, ReadVectoredAt, VecBufResultExt, WriteAt, WriteVectoredAt},
@@ -83,6 +84,22 @@ pub(super) fn read_buffer(
     let n = read_slice(file, buffer.as_uninit(), position, blocking)?;
     // SAFETY: the kernel has written the first `n` bytes of it.
     unsafe { buffer.advance_to(n) };
+    Ok(n)
+}
+
+/// Reads at most `len` bytes behind what is in the buffer, which has room for them; how many.
+pub(super) fn append(
+    file: &File,
+    buffer: &mut BytesMut,
+    len: usize,
+    position: Position,
+    blocking: Blocking,
+) -> io::Result<usize> {
+    let room = &mut buffer.spare_capacity_mut()[..len];
+    let n = read_slice(file, room, position, blocking)?;
+    let filled = buffer.len() + n;
+    // SAFETY: the kernel has written the `n` bytes behind those that were initialised before.
+    unsafe { buffer.set_len(filled) };
     Ok(n)
 }
 
