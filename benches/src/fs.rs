@@ -19,12 +19,13 @@ use std::{
 
 use bytes::Bytes;
 use compio::buf::{IntoInner, IoBuf};
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use landbridge::{
     CompioPool,
     fs::{File, Fs},
 };
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::io::ReaderStream;
 
 use crate::{
     Config, Row,
@@ -148,6 +149,15 @@ pub const ROWS: &[Row] = &[
         doc: "4 KiB written over what is there, then fdatasync, again and again, by 16 tasks with a file each; \
               wall time for each write with its sync.",
         round: |config| config.both(write_sync, blocking_write_sync),
+    },
+    Row {
+        name: "fs.stream_cpu",
+        unit: "CPU us/MiB",
+        peer_name: "tokio_util ReaderStream",
+        goal: Some(0.80),
+        doc: "the whole file as a stream of chunks of 256 KiB, each dropped before the next is asked for; CPU time \
+              of the whole process for each MiB. The peer is `ReaderStream` over `tokio::fs::File`.",
+        round: |config| config.both(stream_cpu, reader_stream_cpu),
     },
     Row {
         name: "fs.threads",
@@ -555,6 +565,41 @@ fn tokio_uring_ranges(config: &Config) -> f64 {
         drop(answers);
         each(start, ranges.len() as u64)
     })
+}
+
+/// Bytes in a chunk of a stream.
+const CHUNK: usize = 256 << 10;
+
+fn stream_cpu(config: &Config) -> f64 {
+    let files = Files::of(config);
+    let pool = pool();
+    let file = futures::executor::block_on(Fs::new(&pool).open(&files.large));
+    let file = file.expect("the file is there");
+    on_tokio(streaming(files.len, async move || {
+        file.read_stream(.., CHUNK)
+    }))
+}
+
+fn reader_stream_cpu(config: &Config) -> f64 {
+    let files = Files::of(config);
+    let path = files.large.clone();
+    on_tokio(streaming(files.len, async move || {
+        let file = tokio::fs::File::open(path).await;
+        ReaderStream::with_capacity(file.expect("the file is there"), CHUNK)
+    }))
+}
+
+async fn streaming<S>(len: u64, open: impl AsyncFnOnce() -> S) -> f64
+where
+    S: Stream<Item = std::io::Result<Bytes>> + Unpin,
+{
+    let mut stream = open().await;
+    let (before, mut streamed) = (process_cpu_time(), 0);
+    while let Some(chunk) = stream.next().await {
+        streamed += chunk.expect("a disk").len() as u64;
+    }
+    assert_eq!(streamed, len);
+    (process_cpu_time() - before).as_secs_f64() * 1e6 / (len >> 20) as f64
 }
 
 /// Files read at once.

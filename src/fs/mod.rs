@@ -23,6 +23,7 @@ mod op;
 mod options;
 mod owner;
 mod ranges;
+mod stream;
 mod sys;
 
 use std::{io, path::Path, sync::Arc};
@@ -31,6 +32,7 @@ pub use file::File;
 use nowait::Nowait;
 pub use options::OpenOptions;
 pub use ranges::read_ranges;
+pub use stream::{IntoChunk, ReadStream};
 
 use crate::{
     CompioPool,

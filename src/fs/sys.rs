@@ -239,6 +239,18 @@ pub(super) fn open_cached(_path: &Path, _flags: i32) -> Option<File> {
     None
 }
 
+/// Whether every write goes to the file's end, wherever it is meant to go.
+#[cfg(target_os = "linux")]
+pub(super) fn appends(file: &File) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::APPEND))
+}
+
+/// To be on the safe side.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn appends(_file: &File) -> bool {
+    true
+}
+
 /// Closes it; what the file system has to say to that.
 pub(super) fn close(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: nobody else has it, and nobody closes it again: on Linux it is closed whatever the outcome.
