@@ -26,6 +26,8 @@ use crate::io::buf::BufError;
 
 /// Pieces that are read or written at once: one that is waited for, and one ahead.
 const IN_FLIGHT: usize = 2;
+/// A buffer for a longer chunk would be made before anybody knows whether the file has so much.
+const MAX_CHUNK: usize = 16 << 20;
 /// The kernel's offsets end here.
 const END: u64 = i64::MAX as u64;
 
@@ -67,8 +69,8 @@ impl File {
     /// The bytes of the file in `range`, in chunks of `chunk` bytes; of a shorter one at the end, or
     /// wherever the file system reads less than it was asked for. Where the file ends, so does the stream.
     ///
-    /// Neither uses nor moves the cursor. A range that ends before it begins is empty, and a `chunk` of
-    /// none is taken as one of 1.
+    /// Neither uses nor moves the cursor. A range that ends before it begins is empty, and a `chunk`
+    /// that is not between 1 byte and 16 MiB is taken as the nearest of these.
     ///
     /// As the body of an HTTP answer:
     ///
@@ -120,7 +122,7 @@ impl File {
             file: Some(self.clone()),
             at: start,
             end: end.min(END),
-            chunk: chunk.max(1),
+            chunk: chunk.clamp(1, MAX_CHUNK),
             reading: VecDeque::with_capacity(IN_FLIGHT),
             spare: VecDeque::with_capacity(IN_FLIGHT + 1),
             copied: 0,
