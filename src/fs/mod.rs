@@ -23,6 +23,7 @@ mod op;
 mod options;
 mod owner;
 mod ranges;
+mod slab;
 mod stream;
 mod sys;
 

@@ -16,6 +16,8 @@ use super::{
     op::{Op, RunOp, has_ring},
     options::Open,
     owner::Owner,
+    slab::SLAB,
+    slab::Slab,
     sys::{self, Position},
 };
 use crate::{error::JoinError, pool::PoolShared, spawn::RunBlocking};
@@ -33,6 +35,8 @@ const PACE: u64 = 256 << 10;
 const IN_FLIGHT: usize = 64;
 /// Small parts share allocations of this size.
 const ROOM: u64 = 64 << 10;
+/// A call for at least so many bytes copies what is in the page cache to slabs.
+const LARGE: u64 = SLAB as u64;
 /// Bytes asked for at once.
 const PIECE: u64 = 256 << 10;
 /// The kernel's offsets end here.
@@ -45,8 +49,9 @@ impl File {
     /// before it, there are fewer bytes, or none.
     ///
     /// What lies near together (up to 4 KiB apart) is read at once. The answers share memory: one that is
-    /// kept keeps its neighbours, up to some 64 KiB, or 256 KiB where ranges were merged. Copy what is
-    /// small and kept for long.
+    /// kept keeps its neighbours, up to 256 KiB, or 1 MiB if the call is for more than that. Copy what is
+    /// small and kept for long. The memory of large calls is used again by later ones (Linux: 256 MiB at
+    /// most in the whole process, of which the kernel may take back what no answer is in).
     ///
     /// # Where it runs
     ///
@@ -209,6 +214,9 @@ struct Plan {
     /// For each range.
     places: Vec<Place>,
     room: Room,
+    /// What cached parts of a large call are copied to, and what was filled of the last one.
+    slabs: Vec<Bytes>,
+    slab: Option<(Slab, usize)>,
 }
 
 /// What is read at once.
@@ -218,6 +226,8 @@ struct Part {
     end: u64,
     /// What has been read of it.
     buffer: BytesMut,
+    /// All of it, instead: the slab's number, and where in it.
+    in_slab: Option<(usize, Range<usize>)>,
     done: bool,
 }
 
@@ -262,6 +272,8 @@ impl Plan {
             parts,
             places,
             room: Room::new(bytes),
+            slabs: Vec::new(),
+            slab: None,
         })
     }
 
@@ -292,14 +304,15 @@ impl Plan {
     /// Reads all of it, on a worker.
     async fn read(mut self, owner: Arc<Owner>, nowait: Nowait) -> io::Result<Vec<Bytes>> {
         let has_ring = has_ring();
+        let uses_slabs = nowait.is_on() && self.room.left >= LARGE;
         let mut reading = FuturesUnordered::new();
         let (mut copied, mut for_a_thread) = (0, Vec::new());
         for index in 0..self.parts.len() {
-            let part = &mut self.parts[index];
-            if part.done {
-                continue;
+            if uses_slabs && owner.may_nowait() && self.read_to_slab(&owner, index)? {
+                copied += self.parts[index].len() + CALL;
             }
-            while nowait.is_on() && owner.may_nowait() {
+            let part = &mut self.parts[index];
+            while !part.done && nowait.is_on() && owner.may_nowait() {
                 let before = part.buffer.len();
                 let now = part.read_now(&owner, &mut self.room)?;
                 copied += (part.buffer.len() - before) as u64 + CALL;
@@ -356,12 +369,58 @@ impl Plan {
         Ok(self.finish())
     }
 
+    /// Reads all of a part to a slab, if that can be done here and now; whether it was.
+    fn read_to_slab(&mut self, owner: &Owner, index: usize) -> io::Result<bool> {
+        let part = &mut self.parts[index];
+        if part.done || part.len() > PIECE || !part.buffer.is_empty() {
+            return Ok(false);
+        }
+        let len = part.len() as usize;
+        if let Some((slab, _)) = self
+            .slab
+            .take_if(|(slab, filled)| slab.len() - *filled < len)
+        {
+            self.slabs.push(slab.freeze());
+        }
+        if self.slab.is_none() {
+            self.slab = Slab::new().map(|slab| (slab, 0));
+        }
+        let Some((slab, filled)) = &mut self.slab else {
+            return Ok(false);
+        };
+        let place = *filled..*filled + len;
+        let at = Position::At(part.start);
+        match sys::read_cached(owner.file(), &mut slab[place.clone()], at) {
+            Ok(n) if n == len => {
+                part.in_slab = Some((self.slabs.len(), place));
+                part.done = true;
+                *filled += len;
+                Ok(true)
+            }
+            // The rest is not there, or there is none: as any part.
+            Ok(_) => Ok(false),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(false),
+                io::ErrorKind::Unsupported => {
+                    owner.cannot_nowait();
+                    Ok(false)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
     /// The answers.
-    fn finish(self) -> Vec<Bytes> {
+    fn finish(mut self) -> Vec<Bytes> {
+        self.slabs
+            .extend(self.slab.take().map(|(slab, _)| slab.freeze()));
         let parts: Vec<Bytes> = self
             .parts
             .into_iter()
-            .map(|part| part.buffer.freeze())
+            .map(|part| match part.in_slab {
+                Some((slab, place)) => Bytes::slice(&self.slabs[slab], place),
+                None => part.buffer.freeze(),
+            })
             .collect();
         let answer = |place: Place| {
             let Some(part) = parts.get(place.part).filter(|_| place.len > 0) else {
@@ -392,6 +451,7 @@ impl Part {
             start,
             end,
             buffer: BytesMut::new(),
+            in_slab: None,
             done: false,
         }
     }
