@@ -1,6 +1,10 @@
 //! Many reads of one file in one call, beside what std reads one by one.
 
 #![cfg(all(feature = "fs", unix))]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "one range is a list of ranges, too"
+)]
 
 mod support;
 

@@ -89,10 +89,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let chosen: Vec<Group> = groups()
         .into_iter()
         .filter(|group| {
-            let wanted = |row: &Row| arguments.wants(group, row);
-            arguments.only.iter().any(|name| name == group.name)
-                || arguments.only.is_empty()
-                || group.rows.iter().any(wanted)
+            arguments.only.is_empty()
+                || arguments.only.iter().any(|name| name == group.name)
+                || arguments.rows(group).next().is_some()
         })
         .collect();
     let printed = print(arguments, &chosen);
