@@ -308,18 +308,20 @@ impl Plan {
         let mut reading = FuturesUnordered::new();
         let (mut copied, mut for_a_thread) = (0, Vec::new());
         for index in 0..self.parts.len() {
-            if uses_slabs && owner.may_nowait() && self.read_to_slab(&owner, index)? {
-                copied += self.parts[index].len() + CALL;
+            let mut now = Now::More;
+            if uses_slabs && owner.may_nowait() {
+                now = self.read_to_slab(&owner, index)?;
+                copied += CALL;
+                if now == Now::Done {
+                    copied += self.parts[index].len();
+                }
             }
             let part = &mut self.parts[index];
-            while !part.done && nowait.is_on() && owner.may_nowait() {
+            while now == Now::More && nowait.is_on() && owner.may_nowait() {
                 let before = part.buffer.len();
-                let now = part.read_now(&owner, &mut self.room)?;
+                now = part.read_now(&owner, &mut self.room)?;
                 copied += (part.buffer.len() - before) as u64 + CALL;
-                if now != Now::More {
-                    break;
-                }
-                if copied >= PACE {
+                if now == Now::More && copied >= PACE {
                     copied = 0;
                     yield_now().await;
                 }
@@ -369,11 +371,14 @@ impl Plan {
         Ok(self.finish())
     }
 
-    /// Reads all of a part to a slab, if that can be done here and now; whether it was.
-    fn read_to_slab(&mut self, owner: &Owner, index: usize) -> io::Result<bool> {
+    /// Reads all of a part to a slab, if that can be done here and now.
+    fn read_to_slab(&mut self, owner: &Owner, index: usize) -> io::Result<Now> {
         let part = &mut self.parts[index];
-        if part.done || part.len() > PIECE || !part.buffer.is_empty() {
-            return Ok(false);
+        if part.done {
+            return Ok(Now::Done);
+        }
+        if part.len() > PIECE || !part.buffer.is_empty() {
+            return Ok(Now::More);
         }
         let len = part.len() as usize;
         if let Some((slab, _)) = self
@@ -386,7 +391,7 @@ impl Plan {
             self.slab = Slab::new().map(|slab| (slab, 0));
         }
         let Some((slab, filled)) = &mut self.slab else {
-            return Ok(false);
+            return Ok(Now::More);
         };
         let place = *filled..*filled + len;
         let at = Position::At(part.start);
@@ -395,15 +400,15 @@ impl Plan {
                 part.in_slab = Some((self.slabs.len(), place));
                 part.done = true;
                 *filled += len;
-                Ok(true)
+                Ok(Now::Done)
             }
             // The rest is not there, or there is none: as any part.
-            Ok(_) => Ok(false),
+            Ok(_) => Ok(Now::More),
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => Ok(false),
+                io::ErrorKind::WouldBlock => Ok(Now::Later),
                 io::ErrorKind::Unsupported => {
                     owner.cannot_nowait();
-                    Ok(false)
+                    Ok(Now::Later)
                 }
                 _ => Err(error),
             },
