@@ -53,7 +53,10 @@ mod op;
 mod options;
 mod owner;
 mod paths;
+mod ranges;
 mod read_dir;
+mod slab;
+mod stream;
 mod sys;
 mod whole;
 
@@ -70,7 +73,9 @@ pub use free::{
 };
 use nowait::Nowait;
 pub use options::OpenOptions;
+pub use ranges::read_ranges;
 pub use read_dir::{DirEntry, ReadDir};
+pub use stream::{IntoChunk, ReadStream};
 
 use crate::{
     CompioPool,

@@ -174,7 +174,7 @@ impl OpenOptions {
     }
 
     /// The flags of `open(2)`; the same combinations are errors as with std's options.
-    fn flags(&self) -> io::Result<i32> {
+    pub(super) fn flags(&self) -> io::Result<i32> {
         let access = match (self.read, self.write, self.append) {
             (true, false, false) => libc::O_RDONLY,
             (false, true, false) => libc::O_WRONLY,

@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::BytesMut;
 use compio::{
     buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut},
     driver::op::{BufResultExt, ReadAt, WriteAt},
@@ -108,6 +109,32 @@ pub(super) fn read_unfilled(
     // SAFETY: the kernel has written the first `n` bytes of what was unfilled.
     unsafe { buffer.assume_init(n) };
     buffer.advance(n);
+    Ok(n)
+}
+
+/// Fills the start of `bytes` with what can be read without waiting for the disk; how many.
+pub(super) fn read_cached(file: &File, bytes: &mut [u8], position: Position) -> io::Result<usize> {
+    let slice = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the one slice is `bytes`, which is borrowed exclusively for the call.
+    unsafe { read_into(file.as_raw_fd(), &[slice], position, Blocking::No) }
+}
+
+/// Reads at most `len` bytes behind what is in the buffer, which has room for them; how many.
+pub(super) fn append(
+    file: &File,
+    buffer: &mut BytesMut,
+    len: usize,
+    position: Position,
+    blocking: Blocking,
+) -> io::Result<usize> {
+    let room = &mut buffer.spare_capacity_mut()[..len];
+    let n = read_slice(file, room, position, blocking)?;
+    let filled = buffer.len() + n;
+    // SAFETY: the kernel has written the `n` bytes behind those that were initialised before.
+    unsafe { buffer.set_len(filled) };
     Ok(n)
 }
 
@@ -307,6 +334,105 @@ pub(super) fn kind_cached(path: &Path, flags: i32) -> Option<Kind> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn open_cached(_path: &Path, _flags: i32) -> Option<File> {
     None
+}
+
+/// Memory from the kernel: initialised, though nobody knows with what.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: std::ptr::NonNull<u8>,
+    len: usize,
+}
+
+#[cfg(target_os = "linux")]
+impl Mapping {
+    /// None: there is no more.
+    pub(super) fn new(len: usize) -> Option<Self> {
+        let (access, kind) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: new memory, where the kernel likes.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        let start = std::ptr::NonNull::new(start.cast())?;
+        Some(Self { start, len })
+    }
+
+    /// Lets the kernel take the pages, and zeros be there instead, as long as nobody writes to them.
+    pub(super) fn may_be_taken(&mut self) {
+        let start = self.start.as_ptr().cast();
+        // SAFETY: the mapping is this one's alone, and borrowed exclusively: nobody sees it change.
+        // That it does nothing where it is refused is all right.
+        _ = unsafe { libc::madvise(start, self.len, libc::MADV_FREE) };
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl std::ops::Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped until `drop`, initialised by the kernel, and written to through `&mut self` only.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl std::ops::DerefMut for Mapping {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, and nobody borrows it any more.
+        _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+// SAFETY: plain memory that it owns; through `&self` it is only read.
+#[cfg(target_os = "linux")]
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+#[cfg(target_os = "linux")]
+unsafe impl Sync for Mapping {}
+
+/// Elsewhere the allocator has it, or there is none.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(super) struct Mapping(std::convert::Infallible);
+
+#[cfg(not(target_os = "linux"))]
+impl Mapping {
+    pub(super) fn new(_len: usize) -> Option<Self> {
+        None
+    }
+
+    pub(super) fn may_be_taken(&mut self) {
+        match self.0 {}
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl std::ops::Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self.0 {}
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl std::ops::DerefMut for Mapping {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self.0 {}
+    }
 }
 
 /// Whether it was opened to append.
