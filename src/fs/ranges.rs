@@ -4,7 +4,7 @@
 //! Whatever is in the page cache is copied on the thread that looks; what is not goes to the ring of a
 //! worker, many reads at a time.
 
-use std::{io, mem, ops::Range, path::Path, sync::Arc};
+use std::{io, mem, ops::Range, path::Path, sync::Arc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use compio::buf::{BufResult, IntoInner, IoBuf};
