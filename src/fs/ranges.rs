@@ -8,7 +8,7 @@ use std::{io, mem, ops::Range, path::Path, sync::Arc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use compio::buf::{BufResult, IntoInner, IoBuf};
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 
 use super::{
     File, Fs, OpenOptions,
@@ -346,7 +346,7 @@ impl Plan {
                 } else {
                     yield_now().await;
                 }
-                while let Poll::Ready(Some(read)) = futures::poll!(reading.next()) {
+                while let Some(Some(read)) = reading.next().now_or_never() {
                     let (index, part) = read?;
                     self.parts[index] = part;
                 }
