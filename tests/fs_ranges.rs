@@ -268,7 +268,11 @@ fn neighbours_on_the_worker_run_in_between() {
             // is.
             let ranges = [0..8 << 20];
             let mut reading = Box::pin(file.read_ranges(&ranges));
-            assert!(futures::future::poll_immediate(&mut reading).await.is_none());
+            assert!(
+                futures::future::poll_immediate(&mut reading)
+                    .await
+                    .is_none()
+            );
             let inside = pool.clone();
             let neighbour = pool.spawn(async move || {
                 // The job that held the worker, and no other.

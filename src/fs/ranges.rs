@@ -8,7 +8,7 @@ use std::{io, mem, ops::Range, path::Path, sync::Arc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use compio::buf::{BufResult, IntoInner, IoBuf};
-use futures::{StreamExt, future::poll_immediate, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 
 use super::{
     File, Fs, OpenOptions,
@@ -210,9 +210,9 @@ struct Plan {
     /// For each range.
     places: Vec<Place>,
     room: Room,
-    /// What cached parts of a large call are copied to, and what was filled of the last one.
+    /// What cached parts of a large call are copied to: those that are full, and the last one.
     slabs: Vec<Bytes>,
-    slab: Option<(Slab, usize)>,
+    slab: Option<Slab>,
 }
 
 /// What is read at once.
@@ -342,7 +342,7 @@ impl Plan {
                 } else {
                     yield_now().await;
                 }
-                while let Some(Some(read)) = poll_immediate(reading.next()).await {
+                while let Some(Some(read)) = reading.next().now_or_never() {
                     let (index, part) = read?;
                     self.parts[index] = part;
                 }
@@ -377,29 +377,25 @@ impl Plan {
             return Ok(Now::More);
         }
         let len = part.len() as usize;
-        if let Some((slab, _)) = self
-            .slab
-            .take_if(|(slab, filled)| slab.len() - *filled < len)
-        {
-            self.slabs.push(slab.freeze());
+        if let Some(full) = self.slab.take_if(|slab| slab.memory().room() < len) {
+            self.slabs.push(full.freeze());
         }
         if self.slab.is_none() {
-            self.slab = Slab::new().map(|slab| (slab, 0));
+            self.slab = Slab::new();
         }
-        let Some((slab, filled)) = &mut self.slab else {
+        let Some(slab) = &mut self.slab else {
             return Ok(Now::More);
         };
-        let place = *filled..*filled + len;
-        let at = Position::At(part.start);
-        match sys::read_cached(owner.file(), &mut slab[place.clone()], at) {
-            Ok(n) if n == len => {
-                part.in_slab = Some((self.slabs.len(), place));
+        let memory = slab.memory();
+        let start = memory.filled().len();
+        match memory.append_cached(owner.file(), len, Position::At(part.start)) {
+            Ok(true) => {
+                part.in_slab = Some((self.slabs.len(), start..start + len));
                 part.done = true;
-                *filled += len;
                 Ok(Now::Done)
             }
             // The rest is not there, or there is none: as any part.
-            Ok(_) => Ok(Now::More),
+            Ok(false) => Ok(Now::More),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => Ok(Now::Later),
                 io::ErrorKind::Unsupported => {
@@ -413,8 +409,7 @@ impl Plan {
 
     /// The answers.
     fn finish(mut self) -> Vec<Bytes> {
-        self.slabs
-            .extend(self.slab.take().map(|(slab, _)| slab.freeze()));
+        self.slabs.extend(self.slab.take().map(Slab::freeze));
         let parts: Vec<Bytes> = self
             .parts
             .into_iter()

@@ -4,10 +4,7 @@
 //! into it. So what large answers were in is kept for the next ones, in a way that lets the kernel take
 //! it back whenever it is short of memory.
 
-use std::{
-    ops::{Deref, DerefMut},
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -21,7 +18,7 @@ const KEPT: usize = 256;
 
 static SPARE: Mutex<Vec<Mapping>> = Mutex::new(Vec::new());
 
-/// Memory of [`SLAB`] bytes, with anything in it.
+/// Room for [`SLAB`] bytes.
 #[derive(Debug)]
 pub(super) struct Slab {
     /// There until the end.
@@ -38,29 +35,19 @@ impl Slab {
         })
     }
 
+    pub(super) fn memory(&mut self) -> &mut Mapping {
+        self.memory.as_mut().expect("it is there until the end")
+    }
+
     /// The memory is used again when the last slice of it is gone.
     pub(super) fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
     }
 }
 
-impl Deref for Slab {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.memory.as_ref().expect("it is there until the end")
-    }
-}
-
-impl DerefMut for Slab {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.memory.as_mut().expect("it is there until the end")
-    }
-}
-
 impl AsRef<[u8]> for Slab {
     fn as_ref(&self) -> &[u8] {
-        self
+        self.memory.as_ref().map_or(&[], Mapping::filled)
     }
 }
 
@@ -69,7 +56,7 @@ impl Drop for Slab {
         let Some(mut memory) = self.memory.take() else {
             return;
         };
-        memory.may_be_taken();
+        memory.give_up();
         let mut spare = spare();
         if spare.len() < KEPT {
             spare.push(memory);

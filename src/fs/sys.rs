@@ -112,16 +112,6 @@ pub(super) fn read_unfilled(
     Ok(n)
 }
 
-/// Fills the start of `bytes` with what can be read without waiting for the disk; how many.
-pub(super) fn read_cached(file: &File, bytes: &mut [u8], position: Position) -> io::Result<usize> {
-    let slice = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
-    // SAFETY: the one slice is `bytes`, which is borrowed exclusively for the call.
-    unsafe { read_into(file.as_raw_fd(), &[slice], position, Blocking::No) }
-}
-
 /// Reads at most `len` bytes behind what is in the buffer, which has room for them; how many.
 pub(super) fn append(
     file: &File,
@@ -336,17 +326,18 @@ pub(super) fn open_cached(_path: &Path, _flags: i32) -> Option<File> {
     None
 }
 
-/// Memory from the kernel: initialised, though nobody knows with what.
-#[cfg(target_os = "linux")]
+/// Memory from the kernel that is filled from its start. What is not filled may be anything at any time.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: std::ptr::NonNull<u8>,
     len: usize,
+    /// So many bytes have been written to since the memory was last given up.
+    filled: usize,
 }
 
-#[cfg(target_os = "linux")]
 impl Mapping {
     /// None: there is no more.
+    #[cfg(target_os = "linux")]
     pub(super) fn new(len: usize) -> Option<Self> {
         let (access, kind) = (
             libc::PROT_READ | libc::PROT_WRITE,
@@ -358,37 +349,60 @@ impl Mapping {
             return None;
         }
         let start = std::ptr::NonNull::new(start.cast())?;
-        Some(Self { start, len })
+        Some(Self {
+            start,
+            len,
+            filled: 0,
+        })
     }
 
-    /// Lets the kernel take the pages, and zeros be there instead, as long as nobody writes to them.
-    pub(super) fn may_be_taken(&mut self) {
-        let start = self.start.as_ptr().cast();
-        // SAFETY: the mapping is this one's alone, and borrowed exclusively: nobody sees it change.
-        // That it does nothing where it is refused is all right.
-        _ = unsafe { libc::madvise(start, self.len, libc::MADV_FREE) };
+    /// There is none that the kernel may take back, here.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn new(_len: usize) -> Option<Self> {
+        None
+    }
+
+    /// Forgets what is in it, and lets the kernel take its pages until they are written to again.
+    pub(super) fn give_up(&mut self) {
+        self.filled = 0;
+        // SAFETY: the mapping is this one's alone, and borrowed exclusively. That its bytes may change
+        // from now on is nobody's business: none counts as filled, and only filled ones are shown. That
+        // nothing happens where it is refused is all right.
+        #[cfg(target_os = "linux")]
+        let _ = unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_FREE) };
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.len - self.filled
+    }
+
+    pub(super) fn filled(&self) -> &[u8] {
+        // SAFETY: mapped until `drop`; the kernel has written so many bytes since they were last given up
+        // (`append_cached`), and nothing writes there while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.filled) }
+    }
+
+    /// Fills `len` further bytes with what the file has there, if all of them can be read without waiting
+    /// for the disk; whether it did.
+    pub(super) fn append_cached(
+        &mut self,
+        file: &File,
+        len: usize,
+        position: Position,
+    ) -> io::Result<bool> {
+        let room = self.room();
+        // SAFETY: inside the mapping, or just behind its end with no room.
+        let start = unsafe { self.start.as_ptr().add(self.filled) };
+        // SAFETY: mapped until `drop`, borrowed exclusively, and nothing is taken for initialised.
+        let room = unsafe { std::slice::from_raw_parts_mut(start.cast(), room) };
+        let all = read_slice(file, &mut room[..len], position, Blocking::No)? == len;
+        if all {
+            self.filled += len;
+        }
+        Ok(all)
     }
 }
 
-#[cfg(target_os = "linux")]
-impl std::ops::Deref for Mapping {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: mapped until `drop`, initialised by the kernel, and written to through `&mut self` only.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl std::ops::DerefMut for Mapping {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
-    }
-}
-
-#[cfg(target_os = "linux")]
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: made by `new`, and nobody borrows it any more.
@@ -397,43 +411,9 @@ impl Drop for Mapping {
 }
 
 // SAFETY: plain memory that it owns; through `&self` it is only read.
-#[cfg(target_os = "linux")]
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
-#[cfg(target_os = "linux")]
 unsafe impl Sync for Mapping {}
-
-/// Elsewhere the allocator has it, or there is none.
-#[cfg(not(target_os = "linux"))]
-#[derive(Debug)]
-pub(super) struct Mapping(std::convert::Infallible);
-
-#[cfg(not(target_os = "linux"))]
-impl Mapping {
-    pub(super) fn new(_len: usize) -> Option<Self> {
-        None
-    }
-
-    pub(super) fn may_be_taken(&mut self) {
-        match self.0 {}
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl std::ops::Deref for Mapping {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self.0 {}
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl std::ops::DerefMut for Mapping {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self.0 {}
-    }
-}
 
 /// Whether it was opened to append.
 pub(super) fn appends(file: &File) -> bool {
