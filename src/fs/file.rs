@@ -318,6 +318,65 @@ impl File {
         Ok(())
     }
 
+    /// [`write_all_at`](Self::write_all_at), and then [`sync_data`](Self::sync_data): the bytes are on the
+    /// disk when this returns. For logs and pages that must be there before the next step.
+    ///
+    /// # Where it runs
+    ///
+    /// In one crossing, on one of the pool's blocking threads. The kernel syncs on a thread in any case, and
+    /// a ring would have it start one of its own, after the write.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before a thread has begun with it, it does not happen; afterwards it is done to its end, and
+    /// nobody is told.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_all_at`](Self::write_all_at), and [`JoinError::NoBlockingThreads`] inside where there are
+    /// none. After any error what is at `position` is unknown.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use landbridge::fs::Fs;
+    ///
+    /// let pool = landbridge::CompioPool::builder().threads(1).build()?;
+    /// let log = std::env::temp_dir().join(format!("landbridge-doc-{}", std::process::id()));
+    /// let file = Fs::new(&pool).create(&log).await?;
+    /// let record = file.write_synced_at(b"begin;".to_vec(), 0).await?;
+    /// file.write_synced_at("commit;", record.len() as u64).await?;
+    /// assert_eq!(std::fs::read(&log)?, b"begin;commit;");
+    /// # std::fs::remove_file(&log)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn write_synced_at<B: IoBuf + Send>(
+        &self,
+        buffer: B,
+        position: u64,
+    ) -> Result<B, BufError<B>> {
+        let owner = Arc::clone(&self.inner.owner);
+        if let Some(direct) = owner.direct()
+            && let Err(error) = direct.check_write(&buffer, position)
+        {
+            return Err(BufError::new(error, Some(buffer)));
+        }
+        let threads = Arc::clone(owner.pool().blocking());
+        let done = blocking(threads, buffer, move |buffer| {
+            sys::write_all(owner.file(), (*buffer).as_init(), position)?;
+            owner.file().sync_data()
+        });
+        match done.await {
+            (Ok(Ok(())), Some(buffer)) => Ok(buffer),
+            (Ok(Ok(())), None) => unreachable!("who answers has the buffer"),
+            (Ok(Err(error)), buffer) => Err(BufError::new(error, buffer)),
+            (Err(error), buffer) => Err(BufError::new(error.into(), buffer)),
+        }
+    }
+
     /// Writes from `buffers`, one after the other, as [`write_at`](Self::write_at) does from one.
     ///
     /// # Cancel safety

@@ -243,6 +243,19 @@ fn slice(bytes: &[u8]) -> libc::iovec {
     }
 }
 
+/// Writes all of it, from that byte of the file on.
+pub(super) fn write_all(file: &File, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = write_slices(file, &[bytes], Position::At(position))?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[n..];
+        position = position.saturating_add(n as u64);
+    }
+    Ok(())
+}
+
 /// How many the kernel takes at once (`IOV_MAX` of Linux and macOS); more are a short read or write.
 fn count(slices: &[libc::iovec]) -> i32 {
     slices.len().min(1024) as i32
