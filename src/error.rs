@@ -2,9 +2,11 @@
 
 #[cfg(feature = "pool")]
 pub use crossing::{
-    AttachError, BuildError, HostError, JoinError, NoSuchWorker, NotOnWorker, PanicPayload,
-    TrySpawnError,
+    AttachError, BuildError, DefaultIsSet, HostError, JoinError, NoDefaultPool, NoSuchWorker,
+    NotOnWorker, PanicPayload, TrySpawnError,
 };
+#[cfg(all(feature = "fs", unix))]
+pub use files::{CloseError, Misaligned};
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -96,6 +98,25 @@ mod crossing {
                 | JoinError::NoBlockingThreads => io::ErrorKind::Other,
             };
             Self::new(kind, error)
+        }
+    }
+
+    /// There is a default pool already; from [`CompioPool::set_default`](crate::CompioPool::set_default).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("there is a default pool already")]
+    #[non_exhaustive]
+    pub struct DefaultIsSet;
+
+    /// There is no default pool: [`CompioPool::set_default`](crate::CompioPool::set_default) was never
+    /// called. Comes inside an [`io::Error`] from what needs one.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("there is no default pool: call `CompioPool::set_default` first, or name a pool")]
+    #[non_exhaustive]
+    pub struct NoDefaultPool;
+
+    impl From<NoDefaultPool> for io::Error {
+        fn from(error: NoDefaultPool) -> Self {
+            Self::other(error)
         }
     }
 
@@ -442,5 +463,80 @@ mod messages {
         /// There will be none any more: the channel is closed, and what was sent has been received.
         #[error("the channel is closed and empty")]
         Closed,
+    }
+}
+
+#[cfg(all(feature = "fs", unix))]
+mod files {
+    use std::io;
+
+    use crate::fs::File;
+
+    /// Why a file is not closed, or was not closed without loss; from [`File::close`].
+    #[derive(Debug, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum CloseError {
+        /// It has clones, so it stays open. Here it is back.
+        #[error("the file has clones, which keep it open")]
+        Shared(File),
+        /// The descriptor is closed, but something that was written may be lost.
+        #[error(transparent)]
+        Io(#[from] io::Error),
+    }
+
+    /// What direct I/O was asked for is not aligned as the file system wants it. Comes inside an
+    /// [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput). Everything in bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum Misaligned {
+        /// The position in the file.
+        #[error(
+            "direct I/O on this file wants positions that are multiples of {alignment} bytes, and \
+             {position} is not"
+        )]
+        #[non_exhaustive]
+        Position {
+            /// It.
+            position: u64,
+            /// What it must be a multiple of.
+            alignment: usize,
+        },
+        /// The length of a buffer, or of one of several.
+        #[error(
+            "direct I/O on this file wants buffers whose lengths are multiples of {alignment} bytes, and \
+             {length} is not"
+        )]
+        #[non_exhaustive]
+        Length {
+            /// It.
+            length: usize,
+            /// What it must be a multiple of.
+            alignment: usize,
+        },
+        /// The address of a buffer.
+        #[error(
+            "direct I/O on this file wants buffers at addresses that are multiples of {alignment} bytes, as \
+             those of an `AlignedBuf` are"
+        )]
+        #[non_exhaustive]
+        Buffer {
+            /// What it must be a multiple of.
+            alignment: usize,
+        },
+    }
+
+    impl From<Misaligned> for io::Error {
+        fn from(error: Misaligned) -> Self {
+            Self::new(io::ErrorKind::InvalidInput, error)
+        }
+    }
+
+    impl From<CloseError> for io::Error {
+        fn from(error: CloseError) -> Self {
+            match error {
+                CloseError::Shared(_) => Self::new(io::ErrorKind::ResourceBusy, error.to_string()),
+                CloseError::Io(error) => error,
+            }
+        }
     }
 }

@@ -105,6 +105,8 @@ pub use compio;
 
 pub mod channel;
 pub mod error;
+#[cfg(all(feature = "fs", unix))]
+pub mod fs;
 #[cfg(feature = "shim")]
 pub mod io;
 mod pad;
@@ -134,6 +136,10 @@ struct Readme;
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../docs/spawning.md")]
 struct Spawning;
+
+#[cfg(all(doctest, feature = "fs", unix))]
+#[doc = include_str!("../docs/files.md")]
+struct Files;
 
 #[cfg(all(doctest, feature = "net", target_os = "linux"))]
 #[doc = include_str!("../docs/upstream.md")]

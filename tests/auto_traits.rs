@@ -345,3 +345,50 @@ fn everything_can_be_printed() {
         assert!(text.len() > 3, "{text}");
     }
 }
+
+#[cfg(all(feature = "fs", unix))]
+mod files {
+    use landbridge::{
+        error::{CloseError, Misaligned},
+        fs::{
+            AlignedBuf, DirBuilder, DirEntry, DirectAlignment, File, Fs, OpenOptions, ReadDir,
+            ReadStream,
+        },
+    };
+
+    use super::*;
+
+    assert_traits! {
+        AlignedBuf: [Send, Sync, Unpin, Debug, !Clone];
+        CloseError: [Send, Sync, Unpin, Debug];
+        DirBuilder: [Send, Sync, Unpin, Debug];
+        DirEntry: [Send, Sync, Unpin, Debug];
+        DirectAlignment: [Send, Sync, Unpin, Debug, Copy];
+        File: [Send, Sync, Unpin, Debug, Clone];
+        Fs: [Send, Sync, Unpin, Debug, Clone];
+        Misaligned: [Send, Sync, Unpin, Debug];
+        OpenOptions: [Send, Sync, Unpin, Debug, Clone];
+        ReadDir: [Send, Unpin, Debug];
+        ReadStream: [Send, Unpin, Debug];
+    }
+
+    /// Tokio moves tasks between threads.
+    #[test]
+    fn what_a_file_does_may_be_awaited_in_a_task_of_tokios() {
+        fn is_send<T: Send>(_: &T) {}
+
+        let pool = CompioPool::builder().threads(1).build().unwrap();
+        let fs = Fs::new(&pool);
+        is_send(&fs.read("x"));
+        is_send(&fs.read_dir("x"));
+        is_send(&fs.write_atomic("x", b""));
+        is_send(&fs.read_ranges("x", &[]));
+        let file = fs.from_std(std::fs::File::open("Cargo.toml").unwrap());
+        is_send(&file.read_at(Vec::new(), 0));
+        is_send(&file.write_all_at(Vec::new(), 0));
+        is_send(&file.write_synced_at(Vec::new(), 0));
+        is_send(&file.sync_all());
+        is_send(&file.clone().close());
+        is_send(&file.into_std());
+    }
+}

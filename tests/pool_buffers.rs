@@ -391,6 +391,52 @@ fn direct_reads_of_compios_own_tasks_do_not_write_to_freed_memory() {
     });
 }
 
+/// The same through `landbridge::fs`: futures of direct reads dropped by who waits for them, while the pool
+/// lives and while it goes.
+#[cfg(feature = "fs")]
+#[test]
+fn direct_reads_of_files_that_are_dropped_do_not_write_to_freed_memory() {
+    use landbridge::fs::{AlignedBuf, Fs, OpenOptions};
+
+    let _alone = alone();
+    let temporary = TemporaryFile::new("fs", 64);
+    if temporary.open().is_none() {
+        eprintln!("not run: no direct I/O on this file system");
+        return;
+    }
+    for_each_driver(|builder| {
+        spoiled();
+        for round in 0..20 {
+            let pool = builder().thread_name("lb-fs").build().unwrap();
+            let fs = Fs::new(&pool);
+            let mut options = OpenOptions::new();
+            options.read(true).direct(true);
+            let file = block_on(options.open_in(&fs, &temporary.0)).unwrap();
+            let reads: Vec<_> = (0..64)
+                .map(|n| {
+                    let buffer = AlignedBuf::new(WATCHED, 4_096).unwrap();
+                    let mut read = Box::pin(file.read_at(buffer, n * WATCHED as u64));
+                    _ = futures::FutureExt::now_or_never(&mut read);
+                    read
+                })
+                .collect();
+            // They are with the kernel, or on their way.
+            (0..round).for_each(|_| thread::yield_now());
+            drop(reads);
+            drop(file);
+            if round % 2 == 0 {
+                drop((fs, pool));
+            } else {
+                block_on(pool.shutdown());
+                drop((fs, pool));
+            }
+            eventually("the worker ends", || support::threads_named("lb-fs") == 0);
+        }
+        assert!(freed() > 0, "the buffers are watched");
+        assert_eq!(spoiled(), 0);
+    });
+}
+
 /// The control: a bare Compio runtime under the same load. See the head of this file.
 #[test]
 fn control_a_bare_runtime_is_caught() {

@@ -9,6 +9,8 @@ use std::{fmt::Write as _, io::Write, process::Command};
 pub mod allocations;
 pub mod by_hand;
 pub mod channel;
+#[cfg(unix)]
+pub mod fs;
 pub mod io;
 pub mod server;
 pub mod spawn;
@@ -35,6 +37,13 @@ pub fn groups() -> [Group; 5] {
         // Messages between the two.
         Group::new("channel", channel::ROWS),
         // Files driven by Compio, used from Tokio.
+        #[cfg(unix)]
+        Group {
+            why_not: fs::why_not,
+            finish: fs::clean_up,
+            ..Group::new("fs", fs::ROWS)
+        },
+        #[cfg(not(unix))]
         Group::new("fs", &[]),
         // The other runtime's reactor, without a hop.
         Group::new("context", &[]),
@@ -48,11 +57,20 @@ pub struct Group {
     pub name: &'static str,
     /// May be empty.
     pub rows: &'static [Row],
+    /// What this machine or this build lacks for a row, which is skipped then.
+    pub why_not: fn(&Row, &Config) -> Option<String>,
+    /// Called after the last row: removes what the rows share.
+    pub finish: fn(),
 }
 
 impl Group {
     const fn new(name: &'static str, rows: &'static [Row]) -> Self {
-        Self { name, rows }
+        Self {
+            name,
+            rows,
+            why_not: |_, _| None,
+            finish: || {},
+        }
     }
 }
 
@@ -256,6 +274,14 @@ impl Table {
             row.peer_name,
             wide = self.wide,
         )
+    }
+
+    /// Says why a row is left out.
+    ///
+    /// # Errors
+    /// When `out` does not take it.
+    pub fn skipped(&self, row: &Row, why: &str, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "{:wide$}  skipped: {why}", row.name, wide = self.wide)
     }
 }
 

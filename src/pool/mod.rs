@@ -31,6 +31,7 @@ mod admission;
 mod attach;
 mod blocking;
 mod builder;
+mod default;
 mod doorbell;
 mod dump;
 mod gate;
@@ -66,6 +67,8 @@ use admission::{Admission, Ticket};
 pub(crate) use admission::{Offered, Refused};
 pub(crate) use attach::home_here;
 pub use builder::{Builder, Driver, DriverKind};
+#[cfg(all(feature = "fs", unix))]
+pub(crate) use default::default_pool;
 pub(crate) use dump::Doing;
 pub use dump::{Activity, OriginDump, PoolDump, WorkerDump};
 pub use handle::CompioHandle;
@@ -391,6 +394,16 @@ impl PoolShared {
             Some(f(local, local.current()?))
         })
         .flatten()
+    }
+
+    #[cfg(all(feature = "fs", unix))]
+    pub(crate) fn blocking(&self) -> &Arc<Blocking> {
+        &self.blocking
+    }
+
+    #[cfg(all(feature = "fs", unix))]
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.admission.is_open()
     }
 
     /// The worker that unaddressed work goes to: of two, the one with less to do.

@@ -85,11 +85,14 @@ impl CompioPool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        RunBlocking {
-            state: State::Idle {
-                threads: Arc::clone(self.blocking()),
-                work,
-            },
+        RunBlocking::new(Arc::clone(self.blocking()), work)
+    }
+}
+
+impl<F, T> RunBlocking<F, T> {
+    pub(crate) fn new(threads: Arc<Blocking>, work: F) -> Self {
+        Self {
+            state: State::Idle { threads, work },
         }
     }
 }

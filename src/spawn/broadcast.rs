@@ -10,7 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{run::Crossing, task};
+use super::{
+    run::{Crossing, refuse},
+    task,
+};
 use crate::{
     error::JoinError,
     pool::{CompioPool, Target},
@@ -55,7 +58,7 @@ where
             });
             let polled = match submitted {
                 Poll::Ready(Ok(())) => crossing.poll_result(|work| work.poll_quietly(cx)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Err(work)) => Poll::Ready(Err(refuse(work))),
                 Poll::Pending => Poll::Pending,
             };
             match polled {

@@ -244,7 +244,7 @@ fn leave_the_queue(hold: &Hold) {
 }
 
 /// The result of work that is cancelled with its waiter: what [`Run`](super::Run) waits with.
-pub(super) struct Scoped<T> {
+pub(crate) struct Scoped<T> {
     /// Taken only in `drop`.
     task: Option<Task<(), Cell<T>>>,
     /// The result was taken: nothing is left to let go of, nor to cancel.
@@ -259,7 +259,7 @@ impl<T> Scoped<T> {
         }
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         let polled = self.cell().poll(cx);
         self.taken |= polled.is_ready();
         polled

@@ -27,7 +27,7 @@
 //! a broadcast.
 
 mod batch;
-mod blocking;
+pub(crate) mod blocking;
 mod broadcast;
 mod completions;
 mod handover;
@@ -39,7 +39,7 @@ mod loom_handover;
 #[cfg(landbridge_loom)]
 pub mod model;
 mod remote;
-mod run;
+pub(crate) mod run;
 mod stream;
 pub(crate) mod task;
 mod to_tokio;
@@ -304,7 +304,7 @@ impl CompioHandle {
     }
 }
 
-fn spawn<F, Fut>(
+pub(crate) fn spawn<F, Fut>(
     home: &Arc<Shared>,
     work: F,
     origin: &'static Location<'static>,

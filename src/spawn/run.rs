@@ -69,7 +69,7 @@ impl<F, Fut: Future> fmt::Debug for Run<F, Fut> {
 ///
 /// A function, given at each poll, and not a part of the crossing: so the types of the futures that
 /// wait for one need not name the task's closure.
-pub(super) trait Start<W, T>:
+pub(crate) trait Start<W, T>:
     FnOnce(&Arc<Shared>, W, &'static Location<'static>) -> (Job, Task<(), Cell<T>>)
 {
 }
@@ -80,7 +80,7 @@ impl<W, T, S> Start<W, T> for S where
 }
 
 /// Work that is not submitted, then waited for: what every structured call is made of.
-pub(super) enum Crossing<W, T> {
+pub(crate) enum Crossing<W, T> {
     /// Before it is submitted, waiting for its place in the pool perhaps.
     Idle {
         place: Place,
@@ -92,7 +92,7 @@ pub(super) enum Crossing<W, T> {
 }
 
 impl<W, T> Crossing<W, T> {
-    pub(super) fn new(target: Target, work: W, origin: &'static Location<'static>) -> Self {
+    pub(crate) fn new(target: Target, work: W, origin: &'static Location<'static>) -> Self {
         Self::Idle {
             place: Place::new(target),
             work,
@@ -106,17 +106,19 @@ impl<W, T> Crossing<W, T> {
         cx: &mut Context<'_>,
         start: impl Start<W, T>,
     ) -> Poll<Result<T, JoinError>> {
-        ready!(self.poll_submit(cx, start))?;
+        if let Err(work) = ready!(self.poll_submit(cx, start)) {
+            return Poll::Ready(Err(refuse(work)));
+        }
         self.poll_result(|waiting| waiting.poll(cx))
     }
 
-    /// Ready once the work has been submitted, or if it never will be.
+    /// Ready once the work has been submitted, or, with the work, if it never will be.
     #[inline]
-    pub(super) fn poll_submit(
+    pub(crate) fn poll_submit(
         &mut self,
         cx: &mut Context<'_>,
         start: impl Start<W, T>,
-    ) -> Poll<Result<(), JoinError>> {
+    ) -> Poll<Result<(), W>> {
         let Self::Idle { place, .. } = self else {
             return Poll::Ready(Ok(()));
         };
@@ -130,11 +132,7 @@ impl<W, T> Crossing<W, T> {
             unreachable!("just seen");
         };
         if !has_place {
-            let refused = match catch(|| drop(work)) {
-                Ok(()) => JoinError::RuntimeGone,
-                Err(payload) => JoinError::panicked(payload),
-            };
-            return Poll::Ready(Err(refused));
+            return Poll::Ready(Err(work));
         }
         let home = place.target().pick();
         let (job, task) = start(home, work, origin);
@@ -145,7 +143,7 @@ impl<W, T> Crossing<W, T> {
 
     /// The result of what was submitted, asked for with `poll`.
     #[inline]
-    pub(super) fn poll_result(
+    pub(crate) fn poll_result(
         &mut self,
         poll: impl FnOnce(&mut Scoped<T>) -> Poll<Result<T, JoinError>>,
     ) -> Poll<Result<T, JoinError>> {
@@ -167,5 +165,13 @@ impl<W, T> Crossing<W, T> {
             Self::Done => "done",
         };
         f.debug_tuple(name).field(&state).finish()
+    }
+}
+
+/// Drops work that was never submitted; why it was not.
+pub(super) fn refuse<W>(work: W) -> JoinError {
+    match catch(|| drop(work)) {
+        Ok(()) => JoinError::RuntimeGone,
+        Err(payload) => JoinError::panicked(payload),
     }
 }

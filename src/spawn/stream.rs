@@ -15,7 +15,10 @@ use std::{
 
 use futures::{Stream, StreamExt, stream::FusedStream};
 
-use super::{run::Crossing, task};
+use super::{
+    run::{Crossing, refuse},
+    task,
+};
 use crate::{
     channel::{self, Wait, spsc},
     error::JoinError,
@@ -82,9 +85,9 @@ where
             match submitted {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
+                Poll::Ready(Err(make)) => {
                     items.end();
-                    return Poll::Ready(Some(Err(error)));
+                    return Poll::Ready(Some(Err(refuse(make))));
                 }
             }
         }

@@ -90,6 +90,29 @@ impl<T, R: WayBack<T>> Cell<T, R> {
     }
 }
 
+/// What becomes a future on a worker: a closure, or what is given back if that never comes to pass.
+pub(crate) trait Begin<Fut: Future> {
+    fn begin(self) -> Fut;
+
+    /// It is never begun, for this reason; what the one who waits is told.
+    fn refuse(self, error: JoinError) -> Result<Fut::Output, JoinError>;
+}
+
+impl<F, Fut> Begin<Fut> for F
+where
+    F: FnOnce() -> Fut,
+    Fut: Future,
+{
+    fn begin(self) -> Fut {
+        self()
+    }
+
+    fn refuse(self, error: JoinError) -> Result<Fut::Output, JoinError> {
+        drop(self);
+        Err(error)
+    }
+}
+
 /// Makes a task of a closure that may be called on another thread: on `home`, at its first poll.
 pub(crate) fn new<F, Fut>(
     home: &Arc<Shared>,
@@ -98,6 +121,20 @@ pub(crate) fn new<F, Fut>(
 ) -> (Job, Task<(), Cell<Fut::Output>>)
 where
     F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
+{
+    begin(home, work, origin)
+}
+
+/// [`new`], of what may be given back.
+pub(crate) fn begin<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> (Job, Task<(), Cell<Fut::Output>>)
+where
+    F: Begin<Fut> + Send + 'static,
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
 {
@@ -165,7 +202,7 @@ unsafe fn spawn<F, Fut, R>(
     trace: Trace,
 ) -> (Job, Task<(), Cell<Fut::Output, R>>)
 where
-    F: FnOnce() -> Fut + 'static,
+    F: Begin<Fut> + 'static,
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
     R: WayBack<Fut::Output>,
@@ -198,6 +235,7 @@ pin_project! {
     /// one in a destructor.
     struct Body<'a, F, Fut, R>
     where
+        F: Begin<Fut>,
         Fut: Future,
         Fut::Output: 'static,
         R: WayBack<Fut::Output>,
@@ -214,6 +252,7 @@ pin_project! {
 
     impl<F, Fut, R> PinnedDrop for Body<'_, F, Fut, R>
     where
+        F: Begin<Fut>,
         Fut: Future,
         Fut::Output: 'static,
         R: WayBack<Fut::Output>,
@@ -245,7 +284,7 @@ enum Unfinished {
 
 impl<F, Fut, R> Future for Body<'_, F, Fut, R>
 where
-    F: FnOnce() -> Fut,
+    F: Begin<Fut>,
     Fut: Future,
     Fut::Output: 'static,
     R: WayBack<Fut::Output>,
@@ -293,6 +332,7 @@ where
 
 impl<F, Fut, R> Body<'_, F, Fut, R>
 where
+    F: Begin<Fut>,
     Fut: Future,
     Fut::Output: 'static,
     R: WayBack<Fut::Output>,
@@ -325,16 +365,23 @@ where
                 None => Doing::First(header.origin()),
             });
         }
-        // `Pin::set` drops the old value in place and writes the new one even if that panics.
+        let error = match &outcome {
+            Err(Unfinished::Dropped) if !self.cell.header.is_cancelled() => {
+                Some(JoinError::RuntimeGone)
+            }
+            Err(Unfinished::Cancelled | Unfinished::Dropped) => Some(JoinError::Cancelled),
+            Ok(_) | Err(Unfinished::Panicked(_)) => None,
+        };
         let dropped = catch(|| {
-            let mut this = self.as_mut().project();
-            this.trace.enter(|| this.stage.set(Stage::Over));
+            let this = self.as_mut().project();
+            this.trace.enter(|| this.stage.end(error))
         });
         let this = self.project();
         this.trace.close();
         let home = this.cell.header.home();
         let result = match (outcome, dropped) {
-            (Ok(output), Ok(())) => Ok(output),
+            (Ok(output), Ok(_)) => Ok(output),
+            (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(Some(refused))) => refused,
             (Err(Unfinished::Panicked(first)), dropped) => {
                 if let Err(second) = dropped {
                     discard(second);
@@ -345,10 +392,9 @@ where
                 swallow(|| drop(outcome));
                 Err(JoinError::panicked(payload))
             }
-            (Err(Unfinished::Dropped), Ok(())) if !this.cell.header.is_cancelled() => {
-                Err(JoinError::RuntimeGone)
+            (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(None)) => {
+                unreachable!("there is an error to be told")
             }
-            (Err(Unfinished::Cancelled | Unfinished::Dropped), Ok(())) => Err(JoinError::Cancelled),
         };
         let begun = *this.begun;
         if begun {
@@ -356,9 +402,9 @@ where
                 home.own.0.start_to_finish.record(took);
             }
             let count = match &result {
-                Ok(_) => &home.own.0.completed,
                 Err(JoinError::Panicked(_) | JoinError::NoBlockingThreads) => &home.own.0.panicked,
-                Err(_) => &home.own.0.cancelled,
+                Ok(_) if !unfinished => &home.own.0.completed,
+                Ok(_) | Err(_) => &home.own.0.cancelled,
             };
             // Only the worker gets here: the task has been started.
             count.add(1);
@@ -391,13 +437,31 @@ where
 
 impl<F, Fut> Stage<F, Fut>
 where
-    F: FnOnce() -> Fut,
+    F: Begin<Fut>,
     Fut: Future,
 {
+    /// Drops what there is; what the one who waits is told, if there is an error to be told.
+    fn end(
+        mut self: Pin<&mut Self>,
+        error: Option<JoinError>,
+    ) -> Option<Result<Fut::Output, JoinError>> {
+        let unbegun = match self.as_mut().project() {
+            StageProjection::Closure { work } => work.take(),
+            StageProjection::Future { .. } | StageProjection::Over => None,
+        };
+        // `Pin::set` drops the old value in place and writes the new one even if that panics.
+        self.set(Self::Over);
+        let error = error?;
+        Some(match unbegun {
+            Some(work) => work.refuse(error),
+            None => Err(error),
+        })
+    }
+
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
         if let StageProjection::Closure { work } = self.as_mut().project() {
             let work = work.take().expect("the closure is called once");
-            let future = work();
+            let future = work.begin();
             self.set(Self::Future { future });
         }
         match self.project() {

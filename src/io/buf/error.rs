@@ -53,6 +53,12 @@ impl<B> BufError<B> {
     pub fn into_parts(self) -> (io::Error, Option<B>) {
         (self.error, self.buffer)
     }
+
+    /// The same error, of an operation with the buffer that this one is a part of.
+    #[cfg(all(feature = "fs", unix))]
+    pub(crate) fn map_buffer<C>(self, f: impl FnOnce(B) -> C) -> BufError<C> {
+        BufError::new(self.error, self.buffer.map(f))
+    }
 }
 
 impl<B> From<BufError<B>> for io::Error {
