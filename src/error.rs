@@ -8,6 +8,8 @@ pub use crossing::{
 #[cfg(all(feature = "fs", unix))]
 pub use files::{CloseError, Misaligned};
 pub use messages::{SendError, TryRecvError, TrySendError};
+#[cfg(all(feature = "net", unix))]
+pub use sockets::ReuniteError;
 
 #[cfg(feature = "pool")]
 mod crossing {
@@ -539,4 +541,15 @@ mod files {
             }
         }
     }
+}
+
+#[cfg(all(feature = "net", unix))]
+mod sockets {
+    use crate::remote::{OwnedReadHalf, OwnedWriteHalf, Stream};
+
+    /// The halves are of different streams; here they are back. From
+    /// [`OwnedReadHalf::reunite`](crate::remote::OwnedReadHalf::reunite).
+    #[derive(Debug, thiserror::Error)]
+    #[error("the halves are of different streams")]
+    pub struct ReuniteError<S: Stream>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
 }

@@ -112,6 +112,8 @@ pub mod io;
 mod pad;
 #[cfg(feature = "pool")]
 pub mod pool;
+#[cfg(all(feature = "net", unix))]
+pub mod remote;
 #[cfg(feature = "pool")]
 pub mod rt;
 #[cfg(feature = "pool")]
