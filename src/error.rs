@@ -3,7 +3,7 @@
 #[cfg(feature = "pool")]
 pub use crossing::{
     AttachError, BuildError, DefaultIsSet, HostError, JoinError, NoDefaultPool, NoSuchWorker,
-    NotOnWorker, PanicPayload, TrySpawnError,
+    NotOnWorker, OnThreadError, PanicPayload, TrySpawnError,
 };
 #[cfg(all(feature = "fs", unix))]
 pub use files::{CloseError, Misaligned};
@@ -277,6 +277,33 @@ mod crossing {
 
     impl From<NotOnWorker> for io::Error {
         fn from(error: NotOnWorker) -> Self {
+            Self::other(error)
+        }
+    }
+
+    /// Why a value that stays on its thread cannot be used; from
+    /// [`OnThread`](crate::context::OnThread).
+    ///
+    /// Converts into [`io::Error`].
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum OnThreadError {
+        /// This is not its thread.
+        #[error("it stays on thread {home}, and this is thread {here}")]
+        #[non_exhaustive]
+        Elsewhere {
+            /// The name, if it has one, and the id of its thread.
+            home: String,
+            /// The same of this one.
+            here: String,
+        },
+        /// It was dropped with the worker, or the attached runtime, that it was made on, or with its thread.
+        #[error("it is gone, with the runtime that it was made on")]
+        Gone,
+    }
+
+    impl From<OnThreadError> for io::Error {
+        fn from(error: OnThreadError) -> Self {
             Self::other(error)
         }
     }

@@ -104,6 +104,8 @@
 pub use compio;
 
 pub mod channel;
+#[cfg(feature = "pool")]
+pub mod context;
 pub mod error;
 #[cfg(all(feature = "fs", unix))]
 pub mod fs;

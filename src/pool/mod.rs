@@ -20,6 +20,7 @@
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
 //! | `blocking` | threads for closures that block |
+//! | `objects` | what stays on its thread, for handles that do not |
 //! | `gate`, `shutdown`, `quiet` | the end |
 //! | `metrics`, `histogram` | counters, and how long things took |
 //! | `reporter` | the counters through the `metrics` facade |
@@ -46,6 +47,7 @@ mod loom_gate;
 #[cfg(all(test, landbridge_loom))]
 mod loom_inbox;
 mod metrics;
+pub(crate) mod objects;
 mod placement;
 mod quiet;
 #[cfg(feature = "metrics")]
