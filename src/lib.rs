@@ -33,6 +33,8 @@
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
+//! | code for `tokio::net` is to have its sockets watched by Compio | `remote` (feature `net`, Unix) | nothing while there is something to do; a wake-up for each wait |
+//! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | two allocations, no hop |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
 //! | a library serves both runtimes | [`rt::spawn_local`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
@@ -83,7 +85,7 @@
 //!
 //! `pool` and `net` are on by default. `pool` is the crossing in both directions, always with Compio's
 //! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
-//! the sockets of both runtimes; `shim` alone is the shims without either runtime; `test-util` is
+//! the sockets of both runtimes, and `remote`, sockets for Tokio code on a pool; `shim` alone is the shims without either runtime; `test-util` is
 //! `test_util::both`.
 //!
 //! Off by default, to see what goes on: `metrics` publishes a pool's figures through the `metrics` facade

@@ -57,6 +57,8 @@
 
 mod addr;
 mod direction;
+#[cfg(all(test, landbridge_loom))]
+mod loom_direction;
 mod net;
 mod source;
 mod split;
