@@ -48,10 +48,13 @@ mod dir_builder;
 mod direct;
 mod file;
 mod free;
+#[cfg(target_os = "linux")]
+mod local;
 mod nowait;
 mod op;
 mod options;
 mod owner;
+mod pace;
 mod paths;
 mod ranges;
 mod read_dir;
