@@ -107,6 +107,8 @@ pub mod channel;
 pub mod error;
 #[cfg(all(feature = "fs", unix))]
 pub mod fs;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 #[cfg(feature = "shim")]
 pub mod io;
 mod pad;
@@ -119,6 +121,8 @@ pub mod spawn;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+#[cfg(feature = "hyper")]
+mod time;
 mod unwind;
 
 pub use channel::Wait;
