@@ -71,7 +71,6 @@ impl Timer for CompioTimer {
 
 struct CompioSleep {
     deadline: Instant,
-    elapsed: bool,
     timer: OnCompio,
 }
 
@@ -79,7 +78,6 @@ impl CompioSleep {
     fn until(deadline: Instant) -> Self {
         Self {
             deadline,
-            elapsed: false,
             timer: OnCompio::default(),
         }
     }
@@ -92,19 +90,12 @@ impl Future for CompioSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if !this.elapsed {
-            let Some(polled) = this.timer.poll(this.deadline, cx) else {
-                panic!(
-                    "a sleep of `landbridge::hyper::CompioTimer` was polled outside of a Compio \
-                     runtime's context; on Tokio, use `TokioTimer` of hyper-util"
-                );
-            };
-            this.elapsed = polled.is_ready();
-        }
-        if this.elapsed {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        // Once it was ready, the deadline has passed, and it is ready at once.
+        this.timer.poll(this.deadline, cx).unwrap_or_else(|| {
+            panic!(
+                "a sleep of `landbridge::hyper::CompioTimer` was polled outside of a Compio \
+                 runtime's context; on Tokio, use `TokioTimer` of hyper-util"
+            )
+        })
     }
 }

@@ -267,3 +267,23 @@ where
         sleep.expect("polled while it is set").poll(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server may start and end threads for years.
+    #[test]
+    fn a_thread_that_has_ended_has_no_list() {
+        let id = || THREAD.with(|thread| thread.id);
+        let own = id();
+        assert!(left().contains_key(&own));
+        let ended = std::thread::spawn(id).join().unwrap();
+        assert!(!left().contains_key(&ended));
+        leave_elsewhere(&Place {
+            thread: ended,
+            key: 0,
+        });
+        assert!(!left().contains_key(&ended));
+    }
+}
