@@ -72,7 +72,7 @@ impl File {
     /// Neither uses nor moves the cursor. A range that ends before it begins is empty, and a `chunk`
     /// that is not between 1 byte and 16 MiB is taken as the nearest of these.
     ///
-    /// As the body of an HTTP answer:
+    /// As the body of an HTTP answer (`docs/files.md` has it for hyper):
     ///
     /// ```text
     /// let body = axum::body::Body::from_stream(file.read_stream(range, 256 << 10));
