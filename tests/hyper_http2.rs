@@ -271,7 +271,47 @@ fn a_graceful_shutdown_lets_the_streams_under_way_finish() {
     });
 }
 
-/// Compio's own `spawn` would lose the streams under way.
+/// With Compio's own `spawn` they would be in no metrics, and a shutdown would not know of them.
+#[test]
+fn the_streams_under_way_are_tasks_of_the_pool() {
+    const STREAMS: usize = 10;
+
+    for_each_driver(|pool| {
+        let pool = pool().build().unwrap();
+        block_on(pool.run(async || {
+            let (near, far) = sockets().await;
+            let (arrived, arrivals) = mpsc::unbounded();
+            let (go_on, may_go_on) = oneshot::channel::<()>();
+            let may_go_on = futures::FutureExt::shared(may_go_on);
+            let service = service_fn(move |request| {
+                let may_go_on = may_go_on.clone();
+                arrived.unbounded_send(()).unwrap();
+                async move {
+                    may_go_on.await.unwrap();
+                    say_path(request).await
+                }
+            });
+            drop(drive(builder().serve_connection(io(far), service)));
+            let mut client = connect(near).await;
+            io_support::settle().await;
+            let in_flight = || CompioHandle::current().unwrap().metrics().in_flight;
+            let idle = in_flight();
+            let requests = (0..STREAMS).map(|_| client.send_request(get("/")));
+            let requests = join_all(requests.collect::<Vec<_>>());
+            let look = async {
+                assert_eq!(arrivals.take(STREAMS).count().await, STREAMS);
+                assert!(in_flight() >= idle + STREAMS);
+                go_on.send(()).unwrap();
+            };
+            let (answers, ()) = tokio::join!(requests, look);
+            answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+        }))
+        .unwrap();
+        block_on(pool.shutdown());
+    });
+}
+
+/// Rolling a pool over: the answer is sent before the worker ends.
 #[test]
 fn a_pools_shutdown_waits_for_the_streams_under_way() {
     for_each_driver(|pool| {
