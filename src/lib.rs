@@ -33,6 +33,7 @@
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
+//! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
 //! | a library serves both runtimes | [`rt::spawn_local`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
@@ -84,7 +85,7 @@
 //! `pool` and `net` are on by default. `pool` is the crossing in both directions, always with Compio's
 //! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
 //! the sockets of both runtimes; `shim` alone is the shims without either runtime; `test-util` is
-//! `test_util::both`.
+//! `test_util::both`. `hyper`, off by default, is what hyper asks of a runtime: an executor and a timer.
 //!
 //! Off by default, to see what goes on: `metrics` publishes a pool's figures through the `metrics` facade
 //! (`CompioPool::metrics_reporter`), and so to any exporter. `tracing` makes a span for each crossing
@@ -107,6 +108,8 @@ pub mod channel;
 pub mod error;
 #[cfg(all(feature = "fs", unix))]
 pub mod fs;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 #[cfg(feature = "shim")]
 pub mod io;
 mod pad;
@@ -119,6 +122,8 @@ pub mod spawn;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+#[cfg(feature = "hyper")]
+mod time;
 mod unwind;
 
 pub use channel::Wait;
