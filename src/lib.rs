@@ -125,6 +125,8 @@ pub use channel::Wait;
 #[cfg(feature = "pool")]
 pub use error::JoinError;
 #[cfg(feature = "pool")]
+pub use io::handoff;
+#[cfg(feature = "pool")]
 pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
 pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};

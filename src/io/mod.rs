@@ -17,6 +17,8 @@
 pub mod buf;
 #[cfg(feature = "pool")]
 mod compio_as_tokio;
+#[cfg(feature = "pool")]
+pub mod handoff;
 mod into;
 #[cfg(feature = "pool")]
 mod state;
