@@ -558,7 +558,7 @@ mod handoff {
 
     impl<S> HandoffError<S> {
         #[cfg_attr(
-            not(any(feature = "net", feature = "fs")),
+            not(any(feature = "net", all(feature = "fs", unix))),
             expect(dead_code, reason = "nothing to hand over")
         )]
         pub(crate) const fn new(error: io::Error, object: S) -> Self {

@@ -17,9 +17,11 @@
 pub mod buf;
 #[cfg(feature = "pool")]
 mod compio_as_tokio;
+mod copy;
 #[cfg(feature = "pool")]
 pub mod handoff;
 mod into;
+mod progress;
 #[cfg(feature = "pool")]
 mod state;
 mod tokio_as_compio;
@@ -27,6 +29,9 @@ mod tokio_as_compio;
 #[cfg(feature = "pool")]
 pub use compio_as_tokio::{
     CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, DROP_GRACE, InFlight, Parts,
+};
+pub use copy::{
+    CopyTo, ToCompio, ToTokio, copy, copy_bidirectional, copy_bidirectional_with_sizes,
 };
 pub use into::IntoCompioIo;
 #[cfg(feature = "pool")]

@@ -79,7 +79,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-#[cfg(unix)]
+#[cfg(all(any(feature = "net", feature = "fs"), unix))]
 mod alone;
 #[cfg(all(feature = "fs", unix))]
 mod file;
