@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod io_support;
+mod support;
 
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
@@ -70,6 +71,7 @@ macro_rules! streams_move {
         /// likely to lose, or to hand out twice.
         #[test]
         fn $name() {
+            let _watchdog = support::watchdog();
             on_each_driver(async || {
                 const STEP: usize = 10_000;
                 let (mut peer, stream) = $pair();
@@ -137,6 +139,7 @@ streams_move!(
 /// thread: only what has to wait shows it.
 #[test]
 fn a_read_that_must_wait_waits_on_its_new_runtime() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let (mut peer, stream) = tcp_pair();
         let mut stream = handoff::tcp_to_compio(handoff::tcp_to_tokio(stream).unwrap()).unwrap();
@@ -160,6 +163,7 @@ fn a_read_that_must_wait_waits_on_its_new_runtime() {
 /// A clone would go on reading from the other side of the bridge, and each would get a part of the bytes.
 #[test]
 fn a_stream_with_a_clone_stays_and_goes_once_it_is_alone() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let (mut peer, stream) = tcp_pair();
         let stream = handoff::tcp_to_compio(stream).unwrap();
@@ -195,6 +199,7 @@ fn a_stream_with_a_clone_stays_and_goes_once_it_is_alone() {
 /// Compio's own `close` counts too; the answer must not disturb it, nor be wrong after it.
 #[test]
 fn a_refused_stream_still_closes_as_compio_closes() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let (mut peer, stream) = tcp_pair();
         let stream = handoff::tcp_to_compio(stream).unwrap();
@@ -214,6 +219,7 @@ fn a_refused_stream_still_closes_as_compio_closes() {
 /// waits for.
 #[test]
 fn a_stream_with_a_read_in_flight_stays_until_the_kernel_has_given_it_back() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let (mut peer, stream) = tcp_pair();
         let mut stream = handoff::tcp_to_compio(stream).unwrap();
@@ -237,6 +243,7 @@ fn a_stream_with_a_read_in_flight_stays_until_the_kernel_has_given_it_back() {
 /// Connections that wait in the backlog are accepted by whoever has the listener next.
 #[test]
 fn a_listener_takes_its_backlog_along() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -271,6 +278,7 @@ fn a_listener_takes_its_backlog_along() {
 /// The same for a listener with a path.
 #[test]
 fn a_unix_listener_takes_its_backlog_along() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
@@ -291,6 +299,7 @@ fn a_unix_listener_takes_its_backlog_along() {
 /// Datagrams in the socket's queue are each given out once.
 #[test]
 fn a_udp_socket_takes_its_queue_along() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -314,6 +323,7 @@ fn a_udp_socket_takes_its_queue_along() {
 /// A ring reads a pipe by a plain read, which answers `WouldBlock` in non-blocking mode instead of waiting.
 #[test]
 fn the_ends_of_a_pipe_move_with_what_is_in_it() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut writer = handoff::pipe_sender_to_tokio(writer).unwrap();
@@ -352,6 +362,7 @@ fn the_ends_of_a_pipe_move_with_what_is_in_it() {
 /// The same for a pipe that Compio made, with a clone and a read in flight.
 #[test]
 fn an_end_of_a_pipe_that_is_in_use_stays() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let (mut reader, mut writer) = compio::fs::pipe::anonymous().await.unwrap();
         let clone = writer.clone();
@@ -377,6 +388,7 @@ fn an_end_of_a_pipe_that_is_in_use_stays() {
 /// Both runtimes' own ways panic here. A server that lost its context must not lose its connections too.
 #[test]
 fn without_the_other_runtime_there_is_an_error_and_the_object() {
+    let _watchdog = support::watchdog();
     let (mut peer, stream) = tcp_pair();
     let stream = refused(handoff::tcp_to_tokio(stream), NotHandedOver::NoTokio);
     let mut stream = refused(handoff::tcp_to_compio(stream), NotHandedOver::NoCompio);
@@ -400,6 +412,7 @@ fn without_the_other_runtime_there_is_an_error_and_the_object() {
 /// Tokio only says so by a panic, half-way through, with the socket in its hands.
 #[test]
 fn a_tokio_runtime_without_io_is_an_error_and_the_object_is_as_it_was() {
+    let _watchdog = support::watchdog();
     let tokio = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -422,6 +435,7 @@ fn a_tokio_runtime_without_io_is_an_error_and_the_object_is_as_it_was() {
 /// A context outlives its runtime, whose reactor takes nothing any more; a stream outlives it too, and gets out.
 #[test]
 fn a_tokio_runtime_that_is_gone_takes_nothing_and_keeps_nothing() {
+    let _watchdog = support::watchdog();
     let gone = tokio::runtime::Runtime::new().unwrap();
     let handle = gone.handle().clone();
     let (mut peer, stream) = tcp_pair();
@@ -448,6 +462,7 @@ fn a_tokio_runtime_that_is_gone_takes_nothing_and_keeps_nothing() {
 /// From one Tokio runtime to another, and from one Compio thread to another, by way of std.
 #[test]
 fn a_stream_moves_between_runtimes_of_one_kind() {
+    let _watchdog = support::watchdog();
     let (mut peer, stream) = tcp_pair();
     let one = tokio::runtime::Runtime::new().unwrap();
     let stream = one.block_on(async { handoff::tcp_to_tokio(stream).unwrap() });

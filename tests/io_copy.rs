@@ -1,6 +1,7 @@
 //! Copying between a stream of one runtime and a stream of the other.
 
 mod io_support;
+mod support;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -48,6 +49,7 @@ async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
 fn both_directions_end_each_for_itself() {
     const THERE: usize = 3_000_001;
     const BACK: usize = 2_000_003;
+    let _watchdog = support::watchdog();
     for client_ends_first in [true, false] {
         on_each_driver(async || {
             let ((mut tokio, mut compio), (mut client, mut server)) = sockets();
@@ -94,6 +96,7 @@ fn both_directions_end_each_for_itself() {
 /// Streams that give little, take little and put off every other call, and buffers of every size against them.
 #[test]
 fn streams_that_do_little_at_a_time_are_copied_whole() {
+    let _watchdog = support::watchdog();
     futures::executor::block_on(async {
         for size in [1, 7, 100, 65_536] {
             let (tokio, mut client) = tokio::io::duplex(50);
@@ -128,6 +131,7 @@ fn streams_that_do_little_at_a_time_are_copied_whole() {
 /// One direction of a connection that breaks must not wait for the other, which may never end.
 #[test]
 fn a_reset_ends_both_directions() {
+    let _watchdog = support::watchdog();
     on_each_driver(async || {
         let ((mut tokio, mut compio), (client, server)) = sockets();
         let mut copying = pin!(copy_bidirectional(&mut tokio, &mut compio));
@@ -208,6 +212,7 @@ fn dropped_after_any_poll_it_leaves_both_streams_usable() {
 /// Somebody may answer only what has been flushed.
 #[test]
 fn what_a_writer_holds_is_flushed_while_the_reader_waits() {
+    let _watchdog = support::watchdog();
     futures::executor::block_on(async {
         // Into a Tokio writer.
         let (mut source, reader) = tokio::io::duplex(64);
@@ -250,6 +255,7 @@ fn what_a_writer_holds_is_flushed_while_the_reader_waits() {
 /// What never has to wait would otherwise never let go of its thread.
 #[test]
 fn endless_streams_let_their_neighbours_run() {
+    let _watchdog = support::watchdog();
     futures::executor::block_on(async {
         let mut endless = tokio::io::AsyncReadExt::take(tokio::io::repeat(7), 1 << 30);
         let mut sink = Liar(Ok(None));

@@ -221,7 +221,9 @@ const WRITTEN: usize = 16;
 /// What this machine or this build lacks for a row.
 pub fn why_not(row: &Row, config: &Config) -> Option<String> {
     match row.name {
-        "fs.read4k_direct_qd64" | "fs.read4k_direct_qd64_cpu" | "fs.threads" => Files::of(config).direct().err(),
+        "fs.read4k_direct_qd64" | "fs.read4k_direct_qd64_cpu" | "fs.threads" => {
+            Files::of(config).direct().err()
+        }
         "fs.tokio_uring" if cfg!(not(all(tokio_unstable, target_os = "linux"))) => Some(
             "needs Linux and a build of its own, with RUSTFLAGS=\"--cfg tokio_unstable\"".into(),
         ),
