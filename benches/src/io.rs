@@ -79,7 +79,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Bursts each way in a round of the row that copies.
-const COPY_ROUNDS: u64 = 2_000;
+const COPY_ROUNDS: u64 = 500;
 
 /// Messages of each connection in a round of a row.
 const ROUNDS: u64 = 2_000;

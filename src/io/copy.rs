@@ -15,10 +15,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::progress::after_write;
 
-/// What a buffer has until a read has filled it: what `tokio::io::copy` has.
-const FIRST: usize = 8 * 1024;
-/// What it has from then on.
-const THEN: usize = 64 * 1024;
+/// What a buffer has while it waits for little: what `tokio::io::copy` has.
+const SMALL: usize = 8 * 1024;
+/// What it has once a read has filled that, for as long as reads bring a quarter of it.
+const LARGE: usize = 256 * 1024;
+
+/// So many large buffers a thread keeps, 2 MiB, for whoever needs one next.
+const KEPT: usize = 8;
 
 /// So many buffers in a row are copied before the task's neighbours get their turn.
 const IN_A_ROW: u32 = 32;
@@ -26,8 +29,9 @@ const IN_A_ROW: u32 = 32;
 /// Copies all of a reader into a writer, one of them Tokio's and the other Compio's, until the reader ends,
 /// and flushes the writer; how many bytes that was. As [`tokio::io::copy`], across the line.
 ///
-/// No copy between the two but for the one buffer, which Compio's side owns while it uses it. It is made once:
-/// 8 KiB, and 64 KiB once a read has filled that. When the reader has nothing at hand, the writer is flushed.
+/// No copy between the two but for the one buffer, which Compio's side owns while it uses it: 8 KiB, and 256 KiB
+/// while there is that much to copy. A thread keeps up to 8 large ones for all that it copies, so nothing is
+/// allocated for a piece of the stream. When the reader has nothing at hand, the writer is flushed.
 ///
 /// # Where it runs
 ///
@@ -67,7 +71,7 @@ where
     R: CopyTo<W, Way> + ?Sized,
     W: ?Sized,
 {
-    reader.copy_to(writer, FIRST, THEN).await
+    reader.copy_to(writer, SMALL, LARGE).await
 }
 
 /// Copies between a Tokio stream and a Compio stream in both directions, until both have ended; how many bytes
@@ -138,7 +142,7 @@ where
     B::ReadHalf: compio_io::AsyncRead,
     B::WriteHalf: compio_io::AsyncWrite,
 {
-    both_ways(tokio, compio, [(FIRST, THEN); 2]).await
+    both_ways(tokio, compio, [(SMALL, LARGE); 2]).await
 }
 
 /// [`copy_bidirectional`] with buffers of these sizes, in bytes, from the start: that of the way from Tokio to
@@ -209,7 +213,7 @@ pub trait CopyTo<W: ?Sized, Way>: Copying<W, Way> {}
 impl<R: Copying<W, Way> + ?Sized, W: ?Sized, Way> CopyTo<W, Way> for R {}
 
 trait Copying<W: ?Sized, Way> {
-    async fn copy_to(&mut self, writer: &mut W, first: usize, then: usize) -> io::Result<u64>;
+    async fn copy_to(&mut self, writer: &mut W, small: usize, large: usize) -> io::Result<u64>;
 }
 
 /// From Tokio to Compio; see [`CopyTo`].
@@ -225,8 +229,8 @@ where
     R: AsyncRead + Unpin + ?Sized,
     W: compio_io::AsyncWrite + ?Sized,
 {
-    async fn copy_to(&mut self, writer: &mut W, first: usize, then: usize) -> io::Result<u64> {
-        let mut chunk = Chunk::new(first, then);
+    async fn copy_to(&mut self, writer: &mut W, small: usize, large: usize) -> io::Result<u64> {
+        let mut chunk = Chunk::new(small, large);
         let mut unflushed = false;
         loop {
             chunk.make_room().await;
@@ -256,8 +260,8 @@ where
     R: compio_io::AsyncRead + ?Sized,
     W: AsyncWrite + Unpin + ?Sized,
 {
-    async fn copy_to(&mut self, writer: &mut W, first: usize, then: usize) -> io::Result<u64> {
-        let mut chunk = Chunk::new(first, then);
+    async fn copy_to(&mut self, writer: &mut W, small: usize, large: usize) -> io::Result<u64> {
+        let mut chunk = Chunk::new(small, large);
         let mut unflushed = false;
         loop {
             chunk.make_room().await;
@@ -293,27 +297,42 @@ where
     }
 }
 
-/// The one buffer of a direction, and what went through it.
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The buffer of a direction, and what went through it.
 struct Chunk {
     buffer: Vec<u8>,
-    then: usize,
+    /// The small one, while `buffer` is a large one.
+    small: Vec<u8>,
+    is_large: bool,
+    wants_large: bool,
+    sizes: (usize, usize),
     copied: u64,
     in_a_row: u32,
 }
 
 impl Chunk {
-    fn new(first: usize, then: usize) -> Self {
+    fn new(small: usize, large: usize) -> Self {
         Self {
-            buffer: Vec::with_capacity(first),
-            then,
+            buffer: Vec::with_capacity(small),
+            small: Vec::new(),
+            is_large: false,
+            wants_large: false,
+            sizes: (small, large),
             copied: 0,
             in_a_row: 0,
         }
     }
 
-    /// Empties the buffer, and lets the neighbours run now and then: what is always ready never waits.
+    /// An empty buffer for the next read; lets the neighbours run now and then, since what is always ready never
+    /// waits.
     async fn make_room(&mut self) {
         self.buffer.clear();
+        if self.wants_large != self.is_large {
+            self.swap();
+        }
         if self.in_a_row == IN_A_ROW {
             self.in_a_row = 0;
             let mut yielded = false;
@@ -328,17 +347,52 @@ impl Chunk {
         }
     }
 
+    fn swap(&mut self) {
+        self.is_large = self.wants_large;
+        let next = if self.is_large {
+            // While the thread ends there are none.
+            let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+            let spare = spare.ok().flatten();
+            spare.unwrap_or_else(|| Vec::with_capacity(LARGE))
+        } else {
+            std::mem::take(&mut self.small)
+        };
+        let before = std::mem::replace(&mut self.buffer, next);
+        if self.is_large {
+            self.small = before;
+        } else {
+            keep(before);
+        }
+    }
+
     /// `buffer` is back, with what has been written still in it.
     fn written(&mut self, buffer: Vec<u8>) {
-        self.copied += buffer.len() as u64;
+        let count = buffer.len();
+        self.copied += count as u64;
         self.in_a_row += 1;
-        let full = buffer.len() == buffer.capacity();
-        self.buffer = if full && buffer.capacity() < self.then {
-            Vec::with_capacity(self.then)
-        } else {
-            buffer
-        };
+        let (small, large) = self.sizes;
+        self.wants_large = small < large && count >= if self.is_large { large / 4 } else { small };
+        self.buffer = buffer;
     }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if self.is_large {
+            keep(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+/// A large buffer, for the thread's next; or none, if it was with the kernel.
+fn keep(mut buffer: Vec<u8>) {
+    buffer.clear();
+    _ = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if buffer.capacity() >= LARGE && spare.len() < KEPT {
+            spare.push(buffer);
+        }
+    });
 }
 
 /// Into what `buffer` has left, uninitialised as it is.
