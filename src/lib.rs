@@ -33,6 +33,8 @@
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
+//! | a socket, pipe or file is to belong to the other runtime | [`handoff`] | once, a few system calls |
+//! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
 //! | a library serves both runtimes | [`rt::spawn_local`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
@@ -83,7 +85,7 @@
 //!
 //! `pool` and `net` are on by default. `pool` is the crossing in both directions, always with Compio's
 //! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
-//! the sockets of both runtimes; `shim` alone is the shims without either runtime; `test-util` is
+//! the sockets of both runtimes, and their hand-off; `fs` is files; `shim` alone is the shims without either runtime; `test-util` is
 //! `test_util::both`.
 //!
 //! Off by default, to see what goes on: `metrics` publishes a pool's figures through the `metrics` facade
@@ -142,6 +144,10 @@ struct Spawning;
 #[cfg(all(doctest, feature = "fs", unix))]
 #[doc = include_str!("../docs/files.md")]
 struct Files;
+
+#[cfg(all(doctest, feature = "net", feature = "fs", unix))]
+#[doc = include_str!("../docs/io.md")]
+struct Io;
 
 #[cfg(all(doctest, feature = "net", target_os = "linux"))]
 #[doc = include_str!("../docs/upstream.md")]

@@ -117,7 +117,7 @@ where
 /// let mut compio = TcpStream::connect(upstream.local_addr()?).await?;
 /// let (mut tokio, mut client) = tokio::io::duplex(64);
 ///
-/// # let (_, copied) = futures::join!(async {
+/// # let (_, copied) = futures::future::join(async {
 /// client.write_all(b"question").await?;
 /// client.shutdown().await?;
 /// # let (mut server, _) = upstream.accept().await?;
@@ -128,7 +128,7 @@ where
 /// # server.shutdown().await?;
 /// # std::io::Result::Ok(()) }, async {
 /// let (there, back) = io::copy_bidirectional(&mut tokio, &mut compio).await?;
-/// # std::io::Result::Ok((there, back)) });
+/// # std::io::Result::Ok((there, back)) }).await;
 /// # let (there, back) = copied?;
 /// assert_eq!((there, back), (8, 7));
 /// # std::io::Result::Ok(()) })?;

@@ -78,7 +78,8 @@ const MAX_BUF_SIZE: usize = 2 << 20;
 /// let (file, error) = file.into_parts().expect("nothing is in flight");
 /// assert_eq!(file.metadata().await?.len(), 15);
 /// assert!(error.is_none());
-/// # std::io::Result::Ok(()) })
+/// # std::io::Result::Ok(()) })?;
+/// # std::io::Result::Ok(())
 /// ```
 pub struct FileAsTokio {
     file: File,
