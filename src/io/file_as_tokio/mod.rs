@@ -162,6 +162,10 @@ impl FileAsTokio {
     ///
     /// Gives the shim back while an operation is in flight: flush first, or use
     /// [`into_parts_when_idle`](Self::into_parts_when_idle).
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is the shim itself, as large as it came"
+    )]
     pub fn into_parts(mut self) -> Result<(File, Option<io::Error>), InFlight<Self>> {
         self.see_to_end();
         if self.under_way.is_some() {
