@@ -20,7 +20,9 @@ use super::{
     Fs,
     nowait::Nowait,
     op::{Op, RunOp, has_ring},
+    options::is_for_a_thread,
     owner::Owner,
+    pace,
     paths::c_path,
     sys::{self, Position},
 };
@@ -49,8 +51,12 @@ impl Fs {
     pub async fn read(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         self.check_open()?;
         let path = path.as_ref();
+        pace::turn().await;
         let (opened, bytes) = match read_cached(self.nowait(), path)? {
-            Cached::All(bytes) => return Ok(bytes),
+            Cached::All(bytes) => {
+                pace::spend(bytes.len());
+                return Ok(bytes);
+            }
             Cached::Start(file, bytes) => (Some(file), bytes),
             Cached::Nothing => (None, Vec::new()),
         };
@@ -204,7 +210,8 @@ impl Op for ReadWhole {
     type Output = io::Result<Vec<u8>>;
 
     async fn run(self) -> Self::Output {
-        if !has_ring() {
+        let is_for_a_thread = || is_for_a_thread(sys_path(&self.path), READ, &self.pool);
+        if !has_ring() || (self.opened.is_none() && is_for_a_thread()) {
             let threads = Arc::clone(self.pool.blocking());
             return RunBlocking::new(threads, || self.block()).await?;
         }
@@ -272,7 +279,7 @@ impl Op for WriteWhole {
     type Output = io::Result<()>;
 
     async fn run(self) -> Self::Output {
-        if !has_ring() {
+        if !has_ring() || is_for_a_thread(sys_path(&self.path), WRITE, &self.pool) {
             let threads = Arc::clone(self.pool.blocking());
             return RunBlocking::new(threads, || self.block()).await?;
         }
