@@ -233,8 +233,14 @@ fn file_as_tokio_allocates_nothing_per_operation() {
             shimmed.rewind().await.unwrap();
         }
         let shimmed = calls() - before;
+        // Nor is it the same each time how often its blocking pool starts a thread. One for each operation would be
+        // four times this.
+        let by_chance = match Runtime::with_current(|runtime| runtime.driver_type()) {
+            DriverType::Poll => ROUNDS / 2,
+            _ => 0,
+        };
         assert!(
-            shimmed <= natively,
+            shimmed <= natively + by_chance,
             "{shimmed} allocations, natively {natively}"
         );
     });

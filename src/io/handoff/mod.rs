@@ -6,9 +6,9 @@
 //!
 //! | | to Compio | to Tokio | to std |
 //! |---|---|---|---|
-//! | TCP stream | [`tcp_to_compio`] | [`tcp_to_tokio`] | [`tcp_to_std`] |
-//! | TCP listener | [`tcp_listener_to_compio`] | [`tcp_listener_to_tokio`] | [`tcp_listener_to_std`] |
-//! | UDP socket | [`udp_to_compio`] | [`udp_to_tokio`] | [`udp_to_std`] |
+//! | TCP stream | `tcp_to_compio` | `tcp_to_tokio` | `tcp_to_std` |
+//! | TCP listener | `tcp_listener_to_compio` | `tcp_listener_to_tokio` | `tcp_listener_to_std` |
+//! | UDP socket | `udp_to_compio` | `udp_to_tokio` | `udp_to_std` |
 //! | Unix stream | `unix_to_compio` | `unix_to_tokio` | `unix_to_std` |
 //! | Unix listener | `unix_listener_to_compio` | `unix_listener_to_tokio` | `unix_listener_to_std` |
 //! | reading end of a pipe | `pipe_receiver_to_compio` | `pipe_receiver_to_tokio` | `pipe_receiver_to_std` |
