@@ -33,6 +33,26 @@ async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_pending())).await
 }
 
+/// Begins a read and drops it under way: Tokio's one blocking thread has something else to do meanwhile.
+async fn drop_a_read(file: &mut tokio::fs::File, len: usize) {
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let other = tokio::task::spawn_blocking(move || wait.recv());
+    {
+        let mut bytes = vec![0; len];
+        let mut read = std::pin::pin!(file.read(&mut bytes));
+        assert!(is_pending(&mut read).await);
+    }
+    drop(done);
+    assert!(other.await.unwrap().is_err());
+}
+
+/// A Tokio runtime with one thread that blocks.
+fn one_blocking_thread() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.worker_threads(1).max_blocking_threads(1);
+    builder.enable_all().build().unwrap()
+}
+
 /// A record that is read in two parts, by two runtimes, is read once.
 #[test]
 fn the_cursor_goes_along() {
@@ -65,15 +85,13 @@ fn the_cursor_goes_along() {
 /// was given.
 #[test]
 fn what_tokio_read_for_nobody_is_read_again() {
+    let tokio = one_blocking_thread();
     on_each_driver(async || {
+        let _context = tokio.enter();
         let mut file = tokio::fs::File::from_std(file_of(b"one two three"));
         let mut word = [0; 4];
         file.read_exact(&mut word).await.unwrap();
-        {
-            let mut dropped = [0; 8];
-            let mut read = std::pin::pin!(file.read(&mut dropped));
-            assert!(is_pending(&mut read).await);
-        }
+        drop_a_read(&mut file, 8).await;
         let mut file = handoff::file_to_std(file).await.unwrap();
         let mut rest = String::new();
         file.read_to_string(&mut rest).unwrap();
@@ -113,16 +131,14 @@ fn a_write_that_failed_is_told_with_the_file() {
 /// A FIFO cannot be put back to where its reader was, and nothing says whether there is something to put back.
 #[test]
 fn a_file_of_tokios_without_a_cursor_stays() {
+    let tokio = one_blocking_thread();
     on_each_driver(async || {
+        let _context = tokio.enter();
         let (reader, mut writer) = std::io::pipe().unwrap();
         let reader = std::fs::File::from(std::os::fd::OwnedFd::from(reader));
         let mut file = tokio::fs::File::from_std(reader);
         writer.write_all(b"one two").unwrap();
-        {
-            let mut dropped = [0; 7];
-            let mut read = std::pin::pin!(file.read(&mut dropped));
-            assert!(is_pending(&mut read).await);
-        }
+        drop_a_read(&mut file, 7).await;
         let mut file = refused(handoff::file_to_std(file).await, NotHandedOver::NoCursor);
         let mut bytes = [0; 7];
         file.read_exact(&mut bytes).await.unwrap();
