@@ -14,6 +14,7 @@ use landbridge::{
         AttachError, BuildError, HandoffError, HostError, JoinError, NotHandedOver, PanicPayload,
         SendError, TryRecvError, TrySendError,
     },
+    hyper::{CompioTimer, LocalExecutor},
     io::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, FileAsTokio, InFlight, Parts,
         TokioAsCompio,
@@ -86,6 +87,8 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         JoinError: [Send, Sync, Unpin, Debug, !Clone];
         BuildError: [Send, Sync, Unpin, Debug, !Clone];
         PanicPayload: [Send, Sync, Unpin, Debug, !Clone];
+        LocalExecutor: [Send, Sync, Unpin, Copy, Debug];
+        CompioTimer: [Send, Sync, Unpin, Copy, Debug];
     }
     #[cfg(feature = "metrics")]
     assert_traits! {
