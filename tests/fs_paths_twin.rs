@@ -113,7 +113,7 @@ fn make_the_disk_small() {
         })
         .and_then(|()| {
             let flags = mount::MountFlags::empty();
-            mount::mount("tmpfs", &std::env::temp_dir(), "tmpfs", flags, c"size=64k")
+            mount::mount("tmpfs", std::env::temp_dir(), "tmpfs", flags, c"size=64k")
         });
     if let Err(error) = mounted {
         eprintln!("with a large disk: {error}");
