@@ -101,7 +101,7 @@ fn hyper_serves_on_a_worker_with_handlers_that_stay_there() {
         let serve = pool.run(async move || {
             let listener = TcpListener::bind_in(&there, "127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            landbridge::rt::spawn_local(async move {
+            drop(landbridge::rt::spawn_local(async move {
                 let (stream, _) = listener.accept().await.unwrap();
                 let service = hyper::service::service_fn(|_: Request<Incoming>| {
                     fn asks_for_send<F: Future + Send + 'static>(future: F) -> F {
@@ -118,7 +118,7 @@ fn hyper_serves_on_a_worker_with_handlers_that_stay_there() {
                 let http = hyper::server::conn::http1::Builder::new();
                 let connection = http.serve_connection(TokioIo::new(stream), service);
                 connection.await.unwrap();
-            });
+            }));
             address
         });
         let address = block_on(serve).unwrap();

@@ -448,7 +448,7 @@ fn what_comes_after_urgent_data_is_not_waited_for() {
         }
         counting.wait_for(1);
         block_on(async {
-            let mut text = vec![0; 64];
+            let mut text = [0; 64];
             let mut got = 0;
             while got < 11 {
                 got += near.read(&mut text[got..]).await.unwrap();

@@ -116,7 +116,7 @@ impl<T: 'static> OnThread<T> {
     #[track_caller]
     pub fn new(value: T) -> Self {
         let slot: Rc<Slot<T>> = Rc::new(RefCell::new(Box::pin(value)));
-        let Ok((key, inbox)) = objects::keep(slot) else {
+        let Some((key, inbox)) = objects::keep(slot) else {
             panic!("`OnThread::new` on a thread that is about to end");
         };
         Self {

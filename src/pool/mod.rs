@@ -476,7 +476,10 @@ impl Target {
     /// Whether new work is refused.
     #[cfg(all(feature = "net", unix))]
     pub(crate) fn is_closed(&self) -> bool {
-        !self.admission().is_open() || self.is_ending()
+        match self {
+            Self::Pool(pool) => pool.is_closed(),
+            Self::Worker(worker) => !worker.admission.is_open() || worker.is_ending(),
+        }
     }
 
     /// The worker that a socket goes to.

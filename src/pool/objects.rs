@@ -35,20 +35,15 @@ pub(crate) struct Key {
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
-/// Keeps an object until it is [evicted](evict), or its home ends, which is returned: the worker or attached
-/// runtime that this is called on. Hands it back on a thread that is about to end.
-pub(crate) fn keep(object: Rc<dyn Any>) -> Result<(Key, Option<Arc<Shared>>), Rc<dyn Any>> {
+/// Keeps an object until it is [evicted](evict), or its home ends, which is returned, too: the worker or
+/// attached runtime that this is called on, if any. Drops it on a thread that is about to end.
+pub(crate) fn keep(object: Rc<dyn Any>) -> Option<(Key, Option<Arc<Shared>>)> {
     let home = home_here();
-    let mut object = Some(object);
     let key = OBJECTS.try_with(|objects| {
-        let entry = object.take().map(|object| (object, home.clone()));
-        entry.map(|(object, home)| objects.0.borrow_mut().insert(object, home))
+        let mut table = objects.0.borrow_mut();
+        table.insert(Rc::clone(&object), home.clone())
     });
-    match (key, object) {
-        (Ok(Some(key)), _) => Ok((key, home)),
-        (_, Some(object)) => Err(object),
-        (_, None) => unreachable!("it was put in"),
-    }
+    Some((key.ok()?, home))
 }
 
 /// The object, if it is this thread's and still there.
