@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use io_support::{Hostile, on_each_driver, pattern, settle};
 use landbridge::io::{CompioAsTokio, IntoCompioIo, IntoTokioIo, TokioAsCompio};
+use landbridge::rt::spawn_local;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
@@ -274,13 +275,13 @@ mod case {
         mut peer: impl Stream,
     ) {
         let (mut reader, mut writer) = tokio::io::split(ours);
-        let read = compio::runtime::spawn(async move {
+        let read = spawn_local(async move {
             let mut byte = [0];
             reader.read_exact(&mut byte).await.unwrap();
             byte
         });
         settle().await;
-        let write = compio::runtime::spawn(async move {
+        let write = spawn_local(async move {
             writer.write_all(b"first").await.unwrap();
             writer.flush().await.unwrap();
             writer
@@ -352,12 +353,12 @@ fn poll_write(stream: &mut impl Stream, bytes: &[u8]) -> Poll<usize> {
 }
 
 macro_rules! contract {
-    ($($(#[$attribute:meta])* $fixture:ident),* $(,)?) => {$(
+    ($on:path: $($(#[$attribute:meta])* $fixture:ident),* $(,)?) => {$(
         $(#[$attribute])*
         mod $fixture {
             use super::*;
 
-            contract!(@ $fixture:
+            contract!(@ $on, $fixture:
                 /// The first thing anybody expects of a stream.
                 bytes_arrive_in_order_both_ways
                 /// A shim that waits to fill its buffer stalls every request-response protocol.
@@ -389,11 +390,11 @@ macro_rules! contract {
             );
         }
     )*};
-    (@ $fixture:ident: $($(#[$attribute:meta])* $case:ident)*) => {$(
+    (@ $on:path, $fixture:ident: $($(#[$attribute:meta])* $case:ident)*) => {$(
         $(#[$attribute])*
         #[test]
         fn $case() {
-            on_each_driver(|| async {
+            $on(|| async {
                 let (ours, peer) = fixture::$fixture();
                 let mut case = pin!(case::$case(ours, peer));
                 poll_fn(|cx| case.as_mut().poll(cx)).await;
@@ -403,7 +404,7 @@ macro_rules! contract {
 }
 
 contract!(
-    compio_tcp,
+    on_each_driver: compio_tcp,
     tokio_tcp_twice,
     #[cfg(unix)]
     compio_unix,
@@ -412,3 +413,81 @@ contract!(
     hostile_pipe,
     hostile_pipe_and_tiny_buffers,
 );
+
+/// Sockets of a pool's, used from Tokio.
+#[cfg(unix)]
+mod remote {
+    use std::cell::RefCell;
+
+    use landbridge::remote::{Net, TcpStream, UnixStream};
+    use landbridge::{CompioPool, Driver};
+
+    use super::*;
+
+    thread_local! {
+        static NET: RefCell<Option<Net>> = const { RefCell::new(None) };
+    }
+
+    fn with_net<R>(f: impl FnOnce(&Net) -> R) -> R {
+        NET.with_borrow(|net| f(net.as_ref().unwrap()))
+    }
+
+    /// Runs the body on Tokio, beside a pool on each driver.
+    pub(super) fn from_tokio<F: Future<Output = ()>>(body: impl Fn() -> F) {
+        for driver in [Driver::Polling, Driver::IoUring] {
+            let pool = CompioPool::builder().threads(1).driver(driver).build();
+            let pool = match pool {
+                Ok(pool) => pool,
+                Err(error) if driver == Driver::IoUring => {
+                    eprintln!("skipped on io_uring: {error}");
+                    continue;
+                }
+                Err(error) => panic!("no polling driver: {error}"),
+            };
+            NET.set(Some(Net::new(&pool)));
+            let tokio = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            tokio::task::LocalSet::new().block_on(&tokio, body());
+            NET.set(None);
+        }
+    }
+
+    mod fixture {
+        use super::*;
+
+        pub(super) fn remote_tcp() -> (impl Stream, impl Stream) {
+            let (ours, peer) = tcp_pair();
+            let ours = with_net(|net| TcpStream::from_std_in(net, ours)).unwrap();
+            (ours, tokio_tcp(peer))
+        }
+
+        pub(super) fn remote_tcp_in_halves() -> (impl Stream, impl Stream) {
+            let (ours, peer) = tcp_pair();
+            let ours = with_net(|net| TcpStream::from_std_in(net, ours)).unwrap();
+            let (reader, writer) = ours.into_split();
+            (tokio::io::join(reader, writer), tokio_tcp(peer))
+        }
+
+        pub(super) fn remote_tcp_both_ends() -> (impl Stream, impl Stream) {
+            let (ours, peer) = tcp_pair();
+            let remote = |stream| with_net(|net| TcpStream::from_std_in(net, stream)).unwrap();
+            (remote(ours), remote(peer))
+        }
+
+        pub(super) fn remote_unix() -> (impl Stream, impl Stream) {
+            let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+            let ours = with_net(|net| UnixStream::from_std_in(net, ours)).unwrap();
+            (ours, tokio_unix(peer))
+        }
+    }
+
+    contract!(
+        from_tokio: remote_tcp,
+        remote_tcp_in_halves,
+        remote_tcp_both_ends,
+        remote_unix,
+    );
+}
