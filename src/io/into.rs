@@ -42,10 +42,13 @@ macro_rules! compio_sockets {
     ($($(#[$attribute:meta])* $socket:ty),* $(,)?) => {$(
         $(#[$attribute])*
         impl IntoTokioIo for $socket {
+            #[cfg(unix)]
+            type Io = super::SocketAsTokio<$socket>;
+            #[cfg(not(unix))]
             type Io = super::CompioAsTokio<$socket>;
 
             fn into_tokio_io(self) -> Self::Io {
-                super::CompioAsTokio::new(self)
+                Self::Io::new(self)
             }
         }
     )*};

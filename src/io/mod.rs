@@ -18,6 +18,8 @@ pub mod buf;
 #[cfg(feature = "pool")]
 mod compio_as_tokio;
 mod into;
+#[cfg(all(feature = "net", unix))]
+mod socket_as_tokio;
 #[cfg(feature = "pool")]
 mod state;
 mod tokio_as_compio;
@@ -29,4 +31,8 @@ pub use compio_as_tokio::{
 pub use into::IntoCompioIo;
 #[cfg(feature = "pool")]
 pub use into::IntoTokioIo;
+#[cfg(all(feature = "net", unix))]
+pub use socket_as_tokio::{
+    CompioSocket, ReuniteError, SocketAsTokio, SocketParts, SocketReadAsTokio, SocketWriteAsTokio,
+};
 pub use tokio_as_compio::TokioAsCompio;

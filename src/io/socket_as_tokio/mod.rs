@@ -1,0 +1,183 @@
+//! Compio's sockets behind Tokio's traits, without a copy where the socket is ready.
+
+mod home;
+mod parts;
+mod read;
+mod socket;
+mod write;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::ReadBuf;
+
+pub use parts::{ReuniteError, SocketParts};
+use read::Reader;
+pub use read::SocketReadAsTokio;
+pub use socket::CompioSocket;
+pub use write::SocketWriteAsTokio;
+use write::Writer;
+
+/// A TCP or Unix stream of Compio's that speaks Tokio's [`AsyncRead`](tokio::io::AsyncRead) and
+/// [`AsyncWrite`](tokio::io::AsyncWrite).
+///
+/// As quick as the socket is on its own, since a socket can do what other streams of Compio's
+/// cannot: take and give bytes at once.
+///
+/// - A write hands the caller's bytes to the kernel, in the call. What it says it took is on its
+///   way, whatever becomes of the shim. If the socket is full, nothing is taken and the writer is
+///   woken when there is room. An error is told by the call that met it. Vectored writes are one
+///   call of the kernel's.
+/// - A read returns as soon as there is something. One that has to wait leaves a buffer of 512
+///   bytes with the ring; what is more than that is received straight into the caller's memory.
+///   On Compio's polling driver all of it is.
+/// - A poll that returned `Pending` may be repeated with other bytes, another buffer or another
+///   waker: nothing is duplicated, lost or attributed to the wrong call.
+/// - The end of the stream is sticky; a read error is told once.
+/// - A flush has nothing to do. A shutdown sends the end of the stream; it may be repeated, and a
+///   flush after it is `Ok`. Reading goes on.
+/// - Reads and writes make progress independently. [`into_split`](Self::into_split) makes halves
+///   without a lock.
+/// - After 128 reads or writes that did not have to wait, a task lets its neighbours run once.
+///
+/// Idle, it holds at most 1 KiB more than the socket would. No allocation per operation beyond
+/// what Compio makes for a read that waits.
+///
+/// On Unix only. [`into_tokio_io`](super::IntoTokioIo::into_tokio_io) takes a
+/// [`CompioAsTokio`](super::CompioAsTokio) elsewhere.
+///
+/// # Where it runs
+///
+/// On the thread that made it, within the Compio runtime that the socket belongs to: the shim is
+/// not `Send`. What can be done without waiting can be done outside of the runtime too.
+///
+/// # Cancel safety
+///
+/// Dropping a read loses nothing: bytes that arrive late are given to the next read. Dropping a
+/// write that has not said how much it took has written nothing. Dropping the shim cancels a read
+/// in flight and closes the socket once the driver has let go of it.
+///
+/// # Errors
+///
+/// Those of the socket. A read or a write that has to wait fails outside of a Compio runtime, and
+/// so does waiting on another runtime than the one the wait was begun on, be it gone or not.
+///
+/// # Panics
+///
+/// Never.
+///
+/// # Examples
+///
+/// ```
+/// use compio::net::{TcpListener, TcpStream};
+/// use landbridge::io::SocketAsTokio;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # compio::runtime::Runtime::new().unwrap().block_on(async {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let mut client = SocketAsTokio::new(TcpStream::connect(listener.local_addr()?).await?);
+/// let mut server = SocketAsTokio::new(listener.accept().await?.0);
+///
+/// client.write_all(b"over the bridge").await?;
+/// client.shutdown().await?;
+/// let mut text = String::new();
+/// server.read_to_string(&mut text).await?;
+/// assert_eq!(text, "over the bridge");
+///
+/// let parts = server.into_parts().expect("nothing is in flight at the end of a stream");
+/// assert!(parts.unread.is_empty() && parts.ended);
+/// parts.stream.close().await?;
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+pub struct SocketAsTokio<S: CompioSocket> {
+    socket: S,
+    reader: Reader<S>,
+    writer: Writer<S>,
+}
+
+impl<S: CompioSocket> SocketAsTokio<S> {
+    /// Wraps a socket.
+    #[must_use]
+    pub fn new(socket: S) -> Self {
+        Self {
+            socket,
+            reader: Reader::new(),
+            writer: Writer::new(),
+        }
+    }
+
+    /// The socket, for its options and addresses. What is read from it directly is missing here.
+    #[must_use]
+    pub const fn get_ref(&self) -> &S {
+        &self.socket
+    }
+}
+
+impl<S: CompioSocket> tokio::io::AsyncRead for SocketAsTokio<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.reader.poll_read(&this.socket, cx, buf)
+    }
+}
+
+impl<S: CompioSocket> tokio::io::AsyncWrite for SocketAsTokio<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.writer.poll_write(&this.socket, cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.writer.poll_write_vectored(&this.socket, cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        Poll::Ready(this.writer.shut_down(&this.socket))
+    }
+}
+
+impl<S: CompioSocket> AsFd for SocketAsTokio<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<S: CompioSocket> AsRawFd for SocketAsTokio<S> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_fd().as_raw_fd()
+    }
+}
+
+impl<S: CompioSocket> fmt::Debug for SocketAsTokio<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketAsTokio")
+            .field("fd", &self.as_raw_fd())
+            .field("reader", &self.reader)
+            .field("writer", &self.writer)
+            .finish()
+    }
+}

@@ -1,0 +1,199 @@
+//! The write direction: the kernel takes it now, or nothing has happened.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use compio::BufResult;
+use compio::driver::op::{Interest, PollOnce};
+use compio::runtime::Submit;
+
+use super::home::{Home, current};
+use super::socket::{CompioSocket, send, send_vectored, shut_down};
+use crate::channel::budget::Budget;
+
+/// One direction of a socket. The socket itself is given to every call, and is always the same.
+pub(super) struct Writer<S: CompioSocket> {
+    /// A full socket is being watched. Owns a reference to it, and no bytes.
+    waiting: Option<(Submit<PollOnce<S>>, Home)>,
+    shut: bool,
+    budget: Budget,
+}
+
+impl<S: CompioSocket> Writer<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: None,
+            shut: false,
+            budget: Budget::new(),
+        }
+    }
+
+    /// What is left behind where a writer was taken away: nothing to shut down.
+    pub(super) fn done() -> Self {
+        Self {
+            shut: true,
+            ..Self::new()
+        }
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        socket: &S,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(socket, cx, || send(socket, bytes))
+    }
+
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        socket: &S,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(socket, cx, || send_vectored(socket, slices))
+    }
+
+    fn poll_send(
+        &mut self,
+        socket: &S,
+        cx: &mut Context<'_>,
+        mut send: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_room(cx))?;
+            ready!(self.budget.poll_proceed(cx));
+            match send() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    self.budget.spend();
+                    return Poll::Ready(result);
+                }
+            }
+        }
+    }
+
+    /// Waits while the socket is known to be full.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((waiting, home)) = &mut self.waiting else {
+            return Poll::Ready(Ok(()));
+        };
+        home.check()?;
+        let BufResult(result, _) = ready!(Pin::new(waiting).poll(cx));
+        self.waiting = None;
+        Poll::Ready(result.map(|_| ()))
+    }
+
+    fn wait(&mut self, socket: &S) -> io::Result<()> {
+        self.budget.refill();
+        self.waiting = Some(current(|runtime| {
+            let room = PollOnce::new(socket.clone(), Interest::Writable);
+            (runtime.submit(room), Home::of(runtime))
+        })?);
+        Ok(())
+    }
+
+    pub(super) fn shut_down(&mut self, socket: &S) -> io::Result<()> {
+        if !self.shut {
+            shut_down(socket)?;
+            self.shut = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut
+    }
+}
+
+/// The write half of a [`SocketAsTokio`](super::SocketAsTokio).
+///
+/// The contract is that of [`SocketAsTokio`](super::SocketAsTokio). Dropping it sends the end of
+/// the stream, as dropping the write half of a socket of Tokio's does.
+///
+/// # Where it runs
+///
+/// On the thread that made it, within the Compio runtime that its socket belongs to.
+///
+/// # Cancel safety
+///
+/// Dropping a write that has not said how much it took has written nothing.
+pub struct SocketWriteAsTokio<S: CompioSocket> {
+    pub(super) socket: S,
+    pub(super) writer: Writer<S>,
+}
+
+impl<S: CompioSocket> SocketWriteAsTokio<S> {
+    /// The socket.
+    #[must_use]
+    pub const fn get_ref(&self) -> &S {
+        &self.socket
+    }
+}
+
+impl<S: CompioSocket> tokio::io::AsyncWrite for SocketWriteAsTokio<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.writer.poll_write(&this.socket, cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.writer.poll_write_vectored(&this.socket, cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        Poll::Ready(this.writer.shut_down(&this.socket))
+    }
+}
+
+impl<S: CompioSocket> Drop for SocketWriteAsTokio<S> {
+    fn drop(&mut self) {
+        // There is nobody to tell.
+        let _ = self.writer.shut_down(&self.socket);
+    }
+}
+
+impl<S: CompioSocket> AsFd for SocketWriteAsTokio<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<S: CompioSocket> fmt::Debug for Writer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("waiting", &self.waiting.is_some())
+            .field("shut_down", &self.shut)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: CompioSocket> fmt::Debug for SocketWriteAsTokio<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SocketWriteAsTokio")
+            .field(&self.writer)
+            .finish()
+    }
+}
