@@ -2,28 +2,21 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::task::{Context, Poll};
 
 use super::{CompioSocket, SocketAsTokio, SocketReadAsTokio, SocketWriteAsTokio, Writer};
 use crate::io::InFlight;
 
-/// What a [`SocketAsTokio`] was made of, and everything it held.
+/// What a [`SocketAsTokio`] was made of. It never held a byte.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SocketParts<S> {
-    /// The socket. The shim has no other reference to it; the driver has one until its next turn
-    /// if a write was waiting for room.
+    /// The socket, and all that is yet to be read from it.
     pub stream: S,
-    /// Bytes that came from the socket and were not yet read from the shim, oldest first.
-    pub unread: Vec<u8>,
-    /// Whether the peer's stream has ended; `unread` comes before that end.
+    /// Whether a read has met the end of the peer's stream.
     pub ended: bool,
     /// Whether this side has been shut down.
     pub shut_down: bool,
-    /// An error that no read was told, after `unread`.
-    pub read_error: Option<io::Error>,
 }
 
 /// Halves of two different sockets, given back.
@@ -43,11 +36,11 @@ impl<S: CompioSocket> SocketAsTokio<S> {
     #[must_use]
     pub fn into_split(self) -> (SocketReadAsTokio<S>, SocketWriteAsTokio<S>) {
         let reader = SocketReadAsTokio {
-            socket: self.socket.clone(),
+            link: self.link.clone(),
             reader: self.reader,
         };
         let writer = SocketWriteAsTokio {
-            socket: self.socket,
+            link: self.link,
             writer: self.writer,
         };
         (reader, writer)
@@ -67,60 +60,64 @@ impl<S: CompioSocket> SocketAsTokio<S> {
             return Err(ReuniteError(reader, writer));
         }
         Ok(Self {
-            socket: reader.socket,
+            link: reader.link,
             reader: reader.reader,
             writer: std::mem::replace(&mut writer.writer, Writer::done()),
         })
     }
 
-    /// The socket and every byte that was not yet consumed.
+    /// The socket. What was not read from the shim is still in it.
     ///
-    /// # Errors
-    ///
-    /// Gives the shim back while a read is in flight, as one is after any read that had to wait on
-    /// a ring; never on Compio's polling driver.
-    /// [`into_parts_when_idle`](Self::into_parts_when_idle) waits for it.
-    pub fn into_parts(self) -> Result<SocketParts<S>, InFlight<Self>> {
-        if self.reader.in_flight() {
-            return Err(InFlight(self));
-        }
-        let ended = self.reader.ended();
-        let (unread, read_error) = self.reader.into_rest();
-        Ok(SocketParts {
-            stream: self.socket,
-            unread,
-            ended,
+    /// While a read or a write waits, or a read has waited before, Compio's driver has a reference
+    /// to the socket too, until it has had its next turn. That matters to whoever must be the only
+    /// owner; he uses [`into_parts_when_idle`](Self::into_parts_when_idle).
+    #[must_use]
+    pub fn into_parts(self) -> SocketParts<S> {
+        SocketParts {
+            ended: self.reader.ended(),
             shut_down: self.writer.is_shut(),
-            read_error,
-        })
+            stream: self.link.socket,
+        }
     }
 
-    /// Waits until no read is in flight, without starting one.
-    ///
-    /// A read in flight ends when the peer sends something or closes. What it brings is the next
-    /// to be read.
-    ///
-    /// # Errors
-    ///
-    /// Fails if what drives the read is not what polls here, so that it can never end.
-    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.reader.poll_idle(cx)
-    }
-
-    /// [`into_parts`](Self::into_parts), once no read is in flight.
+    /// [`into_parts`](Self::into_parts), once the driver has let go of the socket. That is a
+    /// matter of its next turn, whatever the peer does.
     ///
     /// # Cancel safety
     ///
-    /// Dropping this drops the shim. To wait and keep it, use [`poll_idle`](Self::poll_idle).
+    /// Dropping this drops the shim.
     ///
     /// # Errors
     ///
-    /// Gives the shim back if what it waits for can never come, because this is not polled on the
-    /// runtime that the read was begun on.
+    /// Gives the shim back, as it was, if this is not polled on the runtime that has the reference.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use compio::net::{TcpListener, TcpStream};
+    /// use landbridge::io::SocketAsTokio;
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let client = TcpStream::connect(listener.local_addr()?).await?;
+    /// let mut server = SocketAsTokio::new(listener.accept().await?.0);
+    ///
+    /// let read = compio::time::timeout(std::time::Duration::ZERO, server.read_u8()).await;
+    /// assert!(read.is_err(), "the client has sent nothing");
+    /// let parts = server.into_parts_when_idle().await.expect("the runtime is here");
+    /// parts.stream.close().await?;
+    /// # drop(client);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub async fn into_parts_when_idle(mut self) -> Result<SocketParts<S>, InFlight<Self>> {
-        if poll_fn(|cx| self.poll_idle(cx)).await.is_err() {
+        let at_home = self.reader.check_home().and(self.writer.check_home());
+        if at_home.is_err() {
             return Err(InFlight(self));
         }
-        self.into_parts()
+        self.reader.stop_watching();
+        self.writer.stop_watching();
+        poll_fn(|cx| self.link.poll_returned(cx)).await;
+        Ok(self.into_parts())
     }
 }

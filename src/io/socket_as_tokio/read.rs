@@ -1,9 +1,5 @@
-//! The read direction: one small operation in flight, and the rest without one.
-//!
-//! On a ring, a read that has to wait leaves a small buffer with the kernel, since that is the
-//! cheapest way to be woken *and* have a small message. What is more than that is then received
-//! straight into the caller's memory. On a polling driver an operation is a wait for readiness
-//! in any case, so that is all that is left there, and every byte goes straight to the caller.
+//! The read direction: what is there is received into the caller's memory; else the socket is
+//! watched.
 
 use std::fmt;
 use std::io;
@@ -11,233 +7,107 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use compio::BufResult;
-use compio::buf::IntoInner;
-use compio::driver::op::{Interest, PollOnce, Recv, RecvFlags};
-use compio::driver::{Extra, PollFirst};
-use compio::runtime::{Runtime, Submit};
 use tokio::io::ReadBuf;
 
-use super::home::{Home, current};
+use super::link::Link;
 use super::socket::{CompioSocket, receive};
+use super::watch::Watch;
 use crate::channel::budget::Budget;
-
-/// The buffer that waits in an idle shim's read.
-///
-/// It holds most requests of most protocols; an idle shim may hold 1 KiB in all.
-const SMALL: usize = 512;
-
-type Small = Box<[u8; SMALL]>;
 
 /// One direction of a socket. The socket itself is given to every call, and is always the same.
 pub(super) struct Reader<S: CompioSocket> {
-    /// Not here while it is in flight, nor before it was needed.
-    buffer: Option<Small>,
-    /// The bytes `at..end` of the buffer are not yet read.
-    at: usize,
-    end: usize,
-    waiting: Option<Waiting<S>>,
+    /// Set up by the first read that has to wait, and kept until the stream has ended.
+    watch: Option<Watch<S>>,
     /// There may be something in the socket: worth a look before waiting.
     look: bool,
+    /// A read that does not fill its buffer has left nothing behind, not even the end.
+    short_is_all: bool,
     ended: bool,
-    /// Met after bytes of the same read, which were told first.
-    error: Option<io::Error>,
     budget: Budget,
-}
-
-/// What the driver does for us. Owns a reference to the socket, and the buffer.
-struct Waiting<S: CompioSocket> {
-    operation: Operation<S>,
-    home: Home,
-}
-
-enum Operation<S: CompioSocket> {
-    Receive(Submit<Recv<Small, S>, Extra>),
-    Readiness(Submit<PollOnce<S>>),
 }
 
 impl<S: CompioSocket> Reader<S> {
     pub(super) fn new() -> Self {
         Self {
-            buffer: None,
-            at: 0,
-            end: 0,
-            waiting: None,
+            watch: None,
             look: true,
+            short_is_all: S::SHORT_IS_ALL,
             ended: false,
-            error: None,
             budget: Budget::new(),
         }
     }
 
     pub(super) fn poll_read(
         &mut self,
-        socket: &S,
+        link: &Link<S>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if buf.remaining() == 0 {
+        if buf.remaining() == 0 || self.ended {
             return Poll::Ready(Ok(()));
         }
         loop {
-            if !self.unread().is_empty() {
-                self.hand_out(buf);
-                if self.look && self.unread().is_empty() {
-                    self.top_up(socket, buf);
+            while !self.look {
+                ready!(self.poll_news(link, cx))?;
+            }
+            ready!(self.budget.poll_proceed(cx));
+            match receive(&link.socket, buf) {
+                Ok(0) => {
+                    self.ended = true;
+                    self.watch = None;
                 }
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(error) = self.error.take() {
-                return Poll::Ready(Err(error));
-            }
-            if self.ended {
-                return Poll::Ready(Ok(()));
-            }
-            if self.waiting.is_some() {
-                ready!(self.poll_waiting(cx))?;
-            } else if self.look {
-                ready!(self.budget.poll_proceed(cx));
-                if self.receive(socket, buf)? {
-                    self.budget.spend();
-                    return Poll::Ready(Ok(()));
+                Ok(_) => self.look = buf.remaining() == 0 || !self.short_is_all,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.look = false;
+                    continue;
                 }
-            } else {
-                self.waiting = Some(current(|runtime| self.start(socket, runtime))?);
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Poll::Ready(Err(error)),
             }
+            self.budget.spend();
+            return Poll::Ready(Ok(()));
         }
     }
 
-    /// Waits for the operation in flight, and starts none.
-    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.in_flight() {
-            if let Err(error) = ready!(self.poll_waiting(cx)) {
-                if self.in_flight() {
-                    return Poll::Ready(Err(error));
+    /// Waits until there may be something. Nothing is there before, so nobody else is held up.
+    fn poll_news(&mut self, link: &Link<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.budget.refill();
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            none => none.insert(Watch::start(link)?),
+        };
+        match ready!(watch.poll_news(cx)) {
+            Ok(news) => {
+                self.look = true;
+                self.short_is_all &= !news.closing;
+                if news.last {
+                    self.watch = None;
                 }
-                self.error = Some(error);
+                Poll::Ready(Ok(()))
             }
+            Err(error) => Poll::Ready(Err(error)),
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// Whether the kernel may be about to hand over bytes that nobody has seen.
-    pub(super) fn in_flight(&self) -> bool {
-        let operation = self.waiting.as_ref().map(|waiting| &waiting.operation);
-        matches!(operation, Some(Operation::Receive(_)))
+    /// Lets the driver let go of the socket. Nothing that was told is lost: the next read looks.
+    pub(super) fn stop_watching(&mut self) {
+        self.watch = None;
+        self.look = true;
     }
 
-    pub(super) fn unread(&self) -> &[u8] {
-        match &self.buffer {
-            Some(buffer) => &buffer[self.at..self.end],
-            None => &[],
-        }
+    pub(super) fn check_home(&self) -> io::Result<()> {
+        self.watch.as_ref().map_or(Ok(()), Watch::check_home)
     }
 
     pub(super) fn ended(&self) -> bool {
         self.ended
-    }
-
-    /// The unread bytes and an error that nobody was told, at the end of the shim.
-    pub(super) fn into_rest(mut self) -> (Vec<u8>, Option<io::Error>) {
-        (self.unread().to_vec(), self.error.take())
-    }
-
-    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
-        let count = self.unread().len().min(buf.remaining());
-        buf.put_slice(&self.unread()[..count]);
-        self.at += count;
-    }
-
-    /// Receives behind bytes that are already there; whatever else that brings is for the next
-    /// read.
-    fn top_up(&mut self, socket: &S, buf: &mut ReadBuf<'_>) {
-        if buf.remaining() == 0 {
-            return;
-        }
-        if let Err(error) = self.receive(socket, buf) {
-            self.error = Some(error);
-        }
-    }
-
-    /// Receives straight into the caller's memory: whether that has brought bytes or the end.
-    fn receive(&mut self, socket: &S, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
-        match receive(socket, buf) {
-            Ok(0) => {
-                self.ended = true;
-                Ok(true)
-            }
-            Ok(_) => {
-                // Not filled means that the socket is empty, or it will be said when we wait.
-                self.look = buf.remaining() == 0;
-                Ok(true)
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    self.look = false;
-                    Ok(false)
-                }
-                io::ErrorKind::Interrupted => Ok(false),
-                _ => Err(error),
-            },
-        }
-    }
-
-    /// Nothing is there, so the kernel is told to wait first, before it tries.
-    fn start(&mut self, socket: &S, runtime: &Runtime) -> Waiting<S> {
-        self.budget.refill();
-        let socket = socket.clone();
-        let operation = if runtime.driver_type().is_polling() {
-            Operation::Readiness(runtime.submit(PollOnce::new(socket, Interest::Readable)))
-        } else {
-            let buffer = self.buffer.take().unwrap_or_else(|| Box::new([0; SMALL]));
-            let mut receive = Recv::new(socket, buffer, RecvFlags::empty());
-            receive.poll_first();
-            Operation::Receive(runtime.submit(receive).with_extra())
-        };
-        Waiting {
-            operation,
-            home: Home::of(runtime),
-        }
-    }
-
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(waiting) = &mut self.waiting else {
-            return Poll::Ready(Ok(()));
-        };
-        waiting.home.check()?;
-        let result = match &mut waiting.operation {
-            Operation::Readiness(readiness) => {
-                let BufResult(result, _) = ready!(Pin::new(readiness).poll(cx));
-                self.look = true;
-                result.map(|_| ())
-            }
-            Operation::Receive(receive) => {
-                let (BufResult(result, op), extra) = ready!(Pin::new(receive).poll(cx));
-                self.buffer = Some(op.into_inner());
-                result.map(|count| self.arrived(count, &extra))
-            }
-        };
-        self.waiting = None;
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Poll::Ready(Ok(())),
-            result => Poll::Ready(result),
-        }
-    }
-
-    fn arrived(&mut self, count: usize, extra: &Extra) {
-        self.at = 0;
-        self.end = count.min(SMALL);
-        self.ended = count == 0;
-        // The ring says whether it left something behind, for the sockets that can tell it.
-        self.look = self.end == SMALL || extra.sock_nonempty().unwrap_or(false);
     }
 }
 
 impl<S: CompioSocket> fmt::Debug for Reader<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
-            .field("unread", &self.unread().len())
-            .field("in_flight", &self.in_flight())
+            .field("watched", &self.watch.is_some())
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
@@ -254,18 +124,17 @@ impl<S: CompioSocket> fmt::Debug for Reader<S> {
 ///
 /// # Cancel safety
 ///
-/// Dropping a read loses nothing. Dropping the half cancels the operation in flight, and what it
-/// brings then is lost.
+/// Dropping a read loses nothing: what was not received is in the socket.
 pub struct SocketReadAsTokio<S: CompioSocket> {
-    pub(super) socket: S,
+    pub(super) link: Link<S>,
     pub(super) reader: Reader<S>,
 }
 
 impl<S: CompioSocket> SocketReadAsTokio<S> {
-    /// The socket. What is read from it directly is missing here.
+    /// The socket.
     #[must_use]
     pub const fn get_ref(&self) -> &S {
-        &self.socket
+        &self.link.socket
     }
 }
 
@@ -276,13 +145,13 @@ impl<S: CompioSocket> tokio::io::AsyncRead for SocketReadAsTokio<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.reader.poll_read(&this.socket, cx, buf)
+        this.reader.poll_read(&this.link, cx, buf)
     }
 }
 
 impl<S: CompioSocket> AsFd for SocketReadAsTokio<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.link.socket.as_fd()
     }
 }
 

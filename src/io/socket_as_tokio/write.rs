@@ -11,13 +11,14 @@ use compio::driver::op::{Interest, PollOnce};
 use compio::runtime::Submit;
 
 use super::home::{Home, current};
+use super::link::{Link, Loan};
 use super::socket::{CompioSocket, send, send_vectored, shut_down};
 use crate::channel::budget::Budget;
 
 /// One direction of a socket. The socket itself is given to every call, and is always the same.
 pub(super) struct Writer<S: CompioSocket> {
     /// A full socket is being watched. Owns a reference to it, and no bytes.
-    waiting: Option<(Submit<PollOnce<S>>, Home)>,
+    waiting: Option<(Submit<PollOnce<Loan<S>>>, Home)>,
     shut: bool,
     budget: Budget,
 }
@@ -41,25 +42,25 @@ impl<S: CompioSocket> Writer<S> {
 
     pub(super) fn poll_write(
         &mut self,
-        socket: &S,
+        link: &Link<S>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_send(socket, cx, || send(socket, bytes))
+        self.poll_send(link, cx, || send(&link.socket, bytes))
     }
 
     pub(super) fn poll_write_vectored(
         &mut self,
-        socket: &S,
+        link: &Link<S>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_send(socket, cx, || send_vectored(socket, slices))
+        self.poll_send(link, cx, || send_vectored(&link.socket, slices))
     }
 
     fn poll_send(
         &mut self,
-        socket: &S,
+        link: &Link<S>,
         cx: &mut Context<'_>,
         mut send: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
@@ -67,7 +68,7 @@ impl<S: CompioSocket> Writer<S> {
             ready!(self.poll_room(cx))?;
             ready!(self.budget.poll_proceed(cx));
             match send() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(link)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     self.budget.spend();
@@ -88,21 +89,31 @@ impl<S: CompioSocket> Writer<S> {
         Poll::Ready(result.map(|_| ()))
     }
 
-    fn wait(&mut self, socket: &S) -> io::Result<()> {
+    fn wait(&mut self, link: &Link<S>) -> io::Result<()> {
         self.budget.refill();
         self.waiting = Some(current(|runtime| {
-            let room = PollOnce::new(socket.clone(), Interest::Writable);
+            let room = PollOnce::new(link.loan(), Interest::Writable);
             (runtime.submit(room), Home::of(runtime))
         })?);
         Ok(())
     }
 
-    pub(super) fn shut_down(&mut self, socket: &S) -> io::Result<()> {
+    pub(super) fn shut_down(&mut self, link: &Link<S>) -> io::Result<()> {
         if !self.shut {
-            shut_down(socket)?;
+            shut_down(&link.socket)?;
             self.shut = true;
         }
         Ok(())
+    }
+
+    /// Lets the driver let go of the socket. Nothing was taken by a write that waits.
+    pub(super) fn stop_watching(&mut self) {
+        self.waiting = None;
+    }
+
+    pub(super) fn check_home(&self) -> io::Result<()> {
+        let home = self.waiting.as_ref().map(|(_, home)| home.check());
+        home.unwrap_or(Ok(()))
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -123,7 +134,7 @@ impl<S: CompioSocket> Writer<S> {
 ///
 /// Dropping a write that has not said how much it took has written nothing.
 pub struct SocketWriteAsTokio<S: CompioSocket> {
-    pub(super) socket: S,
+    pub(super) link: Link<S>,
     pub(super) writer: Writer<S>,
 }
 
@@ -131,7 +142,7 @@ impl<S: CompioSocket> SocketWriteAsTokio<S> {
     /// The socket.
     #[must_use]
     pub const fn get_ref(&self) -> &S {
-        &self.socket
+        &self.link.socket
     }
 }
 
@@ -142,7 +153,7 @@ impl<S: CompioSocket> tokio::io::AsyncWrite for SocketWriteAsTokio<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.writer.poll_write(&this.socket, cx, buf)
+        this.writer.poll_write(&this.link, cx, buf)
     }
 
     fn poll_write_vectored(
@@ -151,7 +162,7 @@ impl<S: CompioSocket> tokio::io::AsyncWrite for SocketWriteAsTokio<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.writer.poll_write_vectored(&this.socket, cx, bufs)
+        this.writer.poll_write_vectored(&this.link, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -164,20 +175,20 @@ impl<S: CompioSocket> tokio::io::AsyncWrite for SocketWriteAsTokio<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        Poll::Ready(this.writer.shut_down(&this.socket))
+        Poll::Ready(this.writer.shut_down(&this.link))
     }
 }
 
 impl<S: CompioSocket> Drop for SocketWriteAsTokio<S> {
     fn drop(&mut self) {
         // There is nobody to tell.
-        let _ = self.writer.shut_down(&self.socket);
+        let _ = self.writer.shut_down(&self.link);
     }
 }
 
 impl<S: CompioSocket> AsFd for SocketWriteAsTokio<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.link.socket.as_fd()
     }
 }
 
