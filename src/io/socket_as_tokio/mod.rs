@@ -43,7 +43,7 @@ use write::Writer;
 ///   without a lock.
 /// - After 128 reads or writes that did not have to wait, a task lets its neighbours run once.
 ///
-/// Idle, it holds some 200 bytes more than the socket would. On a ring no operation allocates; on
+/// Idle, it holds less than 100 bytes more than the socket would. On a ring no operation allocates; on
 /// Compio's polling driver one that has to wait allocates once, as Compio's own do.
 ///
 /// On Unix only. [`into_tokio_io`](super::IntoTokioIo::into_tokio_io) takes a

@@ -74,7 +74,13 @@ impl<S: CompioSocket> Reader<S> {
         self.budget.refill();
         let watch = match &mut self.watch {
             Some(watch) => watch,
-            none => none.insert(Watch::start(link)?),
+            none => {
+                // Without a watch, only a look tells.
+                self.look = true;
+                let watch = none.insert(Watch::start(link)?);
+                self.look = false;
+                watch
+            }
         };
         match ready!(watch.poll_news(cx)) {
             Ok(news) => {
