@@ -7,21 +7,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use compio::driver::op::Interest;
 use tokio::io::ReadBuf;
 
 use super::link::Link;
 use super::socket::{CompioSocket, receive};
-use super::watch::Watch;
+use super::watch::{Watch, poll_watch};
 use crate::channel::budget::Budget;
 
 /// One direction of a socket. The socket itself is given to every call, and is always the same.
 pub(super) struct Reader<S: CompioSocket> {
-    /// Set up by the first read that has to wait, and kept until the stream has ended.
+    /// There was nothing when somebody looked last.
     watch: Option<Watch<S>>,
     /// There may be something in the socket: worth a look before waiting.
     look: bool,
-    /// A read that does not fill its buffer has left nothing behind, not even the end.
-    short_is_all: bool,
     ended: bool,
     budget: Budget,
 }
@@ -31,7 +30,6 @@ impl<S: CompioSocket> Reader<S> {
         Self {
             watch: None,
             look: true,
-            short_is_all: S::SHORT_IS_ALL,
             ended: false,
             budget: Budget::new(),
         }
@@ -47,16 +45,15 @@ impl<S: CompioSocket> Reader<S> {
             return Poll::Ready(Ok(()));
         }
         loop {
-            while !self.look {
-                ready!(self.poll_news(link, cx))?;
+            if !self.look {
+                self.begin_watch(link)?;
             }
+            ready!(poll_watch(&mut self.watch, cx))?;
             ready!(self.budget.poll_proceed(cx));
             match receive(&link.socket, buf) {
-                Ok(0) => {
-                    self.ended = true;
-                    self.watch = None;
-                }
-                Ok(_) => self.look = buf.remaining() == 0 || !self.short_is_all,
+                Ok(0) => self.ended = true,
+                // Not filled most likely means that this was all; if not, the watch tells at once.
+                Ok(_) => self.look = buf.remaining() == 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.look = false;
                     continue;
@@ -69,36 +66,17 @@ impl<S: CompioSocket> Reader<S> {
         }
     }
 
-    /// Waits until there may be something. Nothing is there before, so nobody else is held up.
-    fn poll_news(&mut self, link: &Link<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// From here on it is the watch that says when to look.
+    fn begin_watch(&mut self, link: &Link<S>) -> io::Result<()> {
+        self.look = true;
+        self.watch = Some(Watch::begin(link, Interest::Readable)?);
         self.budget.refill();
-        let watch = match &mut self.watch {
-            Some(watch) => watch,
-            none => {
-                // Without a watch, only a look tells.
-                self.look = true;
-                let watch = none.insert(Watch::start(link)?);
-                self.look = false;
-                watch
-            }
-        };
-        match ready!(watch.poll_news(cx)) {
-            Ok(news) => {
-                self.look = true;
-                self.short_is_all &= !news.closing;
-                if news.last {
-                    self.watch = None;
-                }
-                Poll::Ready(Ok(()))
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        Ok(())
     }
 
-    /// Lets the driver let go of the socket. Nothing that was told is lost: the next read looks.
+    /// Lets the driver let go of the socket. Nothing is lost: the next read looks.
     pub(super) fn stop_watching(&mut self) {
         self.watch = None;
-        self.look = true;
     }
 
     pub(super) fn check_home(&self) -> io::Result<()> {

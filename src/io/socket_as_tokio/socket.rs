@@ -12,26 +12,15 @@ use tokio::io::ReadBuf;
 /// Sealed: a stream that is no socket is wrapped with
 /// [`CompioAsTokio::new`](super::super::CompioAsTokio::new). A clone of such a socket is another
 /// reference to the same descriptor, without a system call.
-pub trait CompioSocket: sealed::Kind + AsFd + Clone + Unpin + 'static {}
+pub trait CompioSocket: sealed::Sealed + AsFd + Clone + Unpin + 'static {}
 
 impl CompioSocket for compio::net::TcpStream {}
 impl CompioSocket for compio::net::UnixStream {}
 
 mod sealed {
-    pub trait Kind {
-        /// Whether a read that does not fill its buffer has left nothing behind. (Of TCP that does
-        /// not hold at urgent data, where Tokio too waits until the peer does something more.)
-        const SHORT_IS_ALL: bool;
-    }
-
-    impl Kind for compio::net::TcpStream {
-        const SHORT_IS_ALL: bool = true;
-    }
-
-    impl Kind for compio::net::UnixStream {
-        /// A read stops where descriptors or other credentials come with the bytes.
-        const SHORT_IS_ALL: bool = false;
-    }
+    pub trait Sealed {}
+    impl Sealed for compio::net::TcpStream {}
+    impl Sealed for compio::net::UnixStream {}
 }
 
 /// The kernel takes no more slices in one call, and refuses a call with more.

@@ -6,19 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use compio::BufResult;
-use compio::driver::op::{Interest, PollOnce};
-use compio::runtime::Submit;
+use compio::driver::op::Interest;
 
-use super::home::{Home, current};
-use super::link::{Link, Loan};
+use super::link::Link;
 use super::socket::{CompioSocket, send, send_vectored, shut_down};
+use super::watch::{Watch, poll_watch};
 use crate::channel::budget::Budget;
 
 /// One direction of a socket. The socket itself is given to every call, and is always the same.
 pub(super) struct Writer<S: CompioSocket> {
-    /// A full socket is being watched. Owns a reference to it, and no bytes.
-    waiting: Option<(Submit<PollOnce<Loan<S>>>, Home)>,
+    /// The socket was full when somebody tried last.
+    watch: Option<Watch<S>>,
     shut: bool,
     budget: Budget,
 }
@@ -26,7 +24,7 @@ pub(super) struct Writer<S: CompioSocket> {
 impl<S: CompioSocket> Writer<S> {
     pub(super) fn new() -> Self {
         Self {
-            waiting: None,
+            watch: None,
             shut: false,
             budget: Budget::new(),
         }
@@ -65,10 +63,13 @@ impl<S: CompioSocket> Writer<S> {
         mut send: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_room(cx))?;
+            ready!(poll_watch(&mut self.watch, cx))?;
             ready!(self.budget.poll_proceed(cx));
             match send() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(link)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.watch = Some(Watch::begin(link, Interest::Writable)?);
+                    self.budget.refill();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     self.budget.spend();
@@ -76,26 +77,6 @@ impl<S: CompioSocket> Writer<S> {
                 }
             }
         }
-    }
-
-    /// Waits while the socket is known to be full.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some((waiting, home)) = &mut self.waiting else {
-            return Poll::Ready(Ok(()));
-        };
-        home.check()?;
-        let BufResult(result, _) = ready!(Pin::new(waiting).poll(cx));
-        self.waiting = None;
-        Poll::Ready(result.map(|_| ()))
-    }
-
-    fn wait(&mut self, link: &Link<S>) -> io::Result<()> {
-        self.budget.refill();
-        self.waiting = Some(current(|runtime| {
-            let room = PollOnce::new(link.loan(), Interest::Writable);
-            (runtime.submit(room), Home::of(runtime))
-        })?);
-        Ok(())
     }
 
     pub(super) fn shut_down(&mut self, link: &Link<S>) -> io::Result<()> {
@@ -108,12 +89,11 @@ impl<S: CompioSocket> Writer<S> {
 
     /// Lets the driver let go of the socket. Nothing was taken by a write that waits.
     pub(super) fn stop_watching(&mut self) {
-        self.waiting = None;
+        self.watch = None;
     }
 
     pub(super) fn check_home(&self) -> io::Result<()> {
-        let home = self.waiting.as_ref().map(|(_, home)| home.check());
-        home.unwrap_or(Ok(()))
+        self.watch.as_ref().map_or(Ok(()), Watch::check_home)
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -195,7 +175,7 @@ impl<S: CompioSocket> AsFd for SocketWriteAsTokio<S> {
 impl<S: CompioSocket> fmt::Debug for Writer<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer")
-            .field("waiting", &self.waiting.is_some())
+            .field("watched", &self.watch.is_some())
             .field("shut_down", &self.shut)
             .finish_non_exhaustive()
     }
