@@ -43,9 +43,9 @@ macro_rules! compio_sockets {
     ($($(#[$attribute:meta])* $socket:ty),* $(,)?) => {$(
         $(#[$attribute])*
         impl IntoTokioIo for $socket {
-            #[cfg(unix)]
+            #[cfg(target_os = "linux")]
             type Io = super::SocketAsTokio<$socket>;
-            #[cfg(not(unix))]
+            #[cfg(not(target_os = "linux"))]
             type Io = super::CompioAsTokio<$socket>;
 
             fn into_tokio_io(self) -> Self::Io {

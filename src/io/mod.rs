@@ -19,7 +19,7 @@ pub mod buf;
 #[cfg(feature = "pool")]
 mod compio_as_tokio;
 mod into;
-#[cfg(all(feature = "net", unix))]
+#[cfg(all(feature = "net", target_os = "linux"))]
 mod socket_as_tokio;
 #[cfg(feature = "pool")]
 mod state;
@@ -32,7 +32,7 @@ pub use compio_as_tokio::{
 pub use into::IntoCompioIo;
 #[cfg(feature = "pool")]
 pub use into::IntoTokioIo;
-#[cfg(all(feature = "net", unix))]
+#[cfg(all(feature = "net", target_os = "linux"))]
 pub use socket_as_tokio::{
     CompioSocket, ReuniteError, SocketAsTokio, SocketParts, SocketReadAsTokio, SocketWriteAsTokio,
 };

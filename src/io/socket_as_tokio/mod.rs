@@ -3,15 +3,17 @@
 mod home;
 mod link;
 mod parts;
+mod reactor;
 mod read;
+mod slot;
 mod socket;
-mod watch;
 mod write;
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
@@ -94,9 +96,9 @@ use write::Writer;
 /// # std::io::Result::Ok(()) }).unwrap();
 /// ```
 pub struct SocketAsTokio<S: CompioSocket> {
-    link: Link<S>,
-    reader: Reader<S>,
-    writer: Writer<S>,
+    link: Rc<Link<S>>,
+    reader: Reader,
+    writer: Writer,
 }
 
 impl<S: CompioSocket> SocketAsTokio<S> {
@@ -104,7 +106,7 @@ impl<S: CompioSocket> SocketAsTokio<S> {
     #[must_use]
     pub fn new(socket: S) -> Self {
         Self {
-            link: Link::new(socket),
+            link: Rc::new(Link::new(socket)),
             reader: Reader::new(),
             writer: Writer::new(),
         }
@@ -112,7 +114,7 @@ impl<S: CompioSocket> SocketAsTokio<S> {
 
     /// The socket, for its options and addresses.
     #[must_use]
-    pub const fn get_ref(&self) -> &S {
+    pub fn get_ref(&self) -> &S {
         &self.link.socket
     }
 }

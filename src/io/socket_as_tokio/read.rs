@@ -1,41 +1,40 @@
-//! The read direction: what is there is received into the caller's memory; else the socket is
-//! watched.
+//! The read direction: what is there is received into the caller's memory.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use compio::driver::op::Interest;
 use tokio::io::ReadBuf;
 
 use super::link::Link;
 use super::socket::{CompioSocket, receive};
-use super::watch::{Watch, poll_watch};
 use crate::channel::budget::Budget;
 
-/// One direction of a socket. The socket itself is given to every call, and is always the same.
-pub(super) struct Reader<S: CompioSocket> {
-    /// There was nothing when somebody looked last.
-    watch: Option<Watch<S>>,
+/// One direction of a socket. Its link is given to every call, and is always the same.
+#[derive(Debug)]
+pub(super) struct Reader {
     /// There may be something in the socket: worth a look before waiting.
     look: bool,
+    /// The end, or a failure, is among what is there or behind it.
+    closing: bool,
     ended: bool,
     budget: Budget,
 }
 
-impl<S: CompioSocket> Reader<S> {
+impl Reader {
     pub(super) fn new() -> Self {
         Self {
-            watch: None,
             look: true,
+            closing: false,
             ended: false,
             budget: Budget::new(),
         }
     }
 
-    pub(super) fn poll_read(
+    pub(super) fn poll_read<S: CompioSocket>(
         &mut self,
         link: &Link<S>,
         cx: &mut Context<'_>,
@@ -46,14 +45,12 @@ impl<S: CompioSocket> Reader<S> {
         }
         loop {
             if !self.look {
-                self.begin_watch(link)?;
+                ready!(self.poll_news(link, cx))?;
             }
-            ready!(poll_watch(&mut self.watch, cx))?;
             ready!(self.budget.poll_proceed(cx));
             match receive(&link.socket, buf) {
                 Ok(0) => self.ended = true,
-                // Not filled most likely means that this was all; if not, the watch tells at once.
-                Ok(_) => self.look = buf.remaining() == 0,
+                Ok(_) => self.look = buf.remaining() == 0 || self.closing || !S::SHORT_IS_ALL,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.look = false;
                     continue;
@@ -66,34 +63,27 @@ impl<S: CompioSocket> Reader<S> {
         }
     }
 
-    /// From here on it is the watch that says when to look.
-    fn begin_watch(&mut self, link: &Link<S>) -> io::Result<()> {
-        self.look = true;
-        self.watch = Some(Watch::begin(link, Interest::Readable)?);
-        self.budget.refill();
-        Ok(())
-    }
-
-    /// Lets the driver let go of the socket. Nothing is lost: the next read looks.
-    pub(super) fn stop_watching(&mut self) {
-        self.watch = None;
-    }
-
-    pub(super) fn check_home(&self) -> io::Result<()> {
-        self.watch.as_ref().map_or(Ok(()), Watch::check_home)
+    fn poll_news<S: CompioSocket>(
+        &mut self,
+        link: &Link<S>,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match link.poll_readable(cx) {
+            Poll::Ready(news) => {
+                // After an error too: nothing else would tell.
+                self.look = true;
+                self.closing |= news?;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                self.budget.refill();
+                Poll::Pending
+            }
+        }
     }
 
     pub(super) fn ended(&self) -> bool {
         self.ended
-    }
-}
-
-impl<S: CompioSocket> fmt::Debug for Reader<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader")
-            .field("watched", &self.watch.is_some())
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
     }
 }
 
@@ -110,14 +100,14 @@ impl<S: CompioSocket> fmt::Debug for Reader<S> {
 ///
 /// Dropping a read loses nothing: what was not received is in the socket.
 pub struct SocketReadAsTokio<S: CompioSocket> {
-    pub(super) link: Link<S>,
-    pub(super) reader: Reader<S>,
+    pub(super) link: Rc<Link<S>>,
+    pub(super) reader: Reader,
 }
 
 impl<S: CompioSocket> SocketReadAsTokio<S> {
     /// The socket.
     #[must_use]
-    pub const fn get_ref(&self) -> &S {
+    pub fn get_ref(&self) -> &S {
         &self.link.socket
     }
 }

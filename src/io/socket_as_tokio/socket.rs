@@ -12,15 +12,26 @@ use tokio::io::ReadBuf;
 /// Sealed: a stream that is no socket is wrapped with
 /// [`CompioAsTokio::new`](super::super::CompioAsTokio::new). A clone of such a socket is another
 /// reference to the same descriptor, without a system call.
-pub trait CompioSocket: sealed::Sealed + AsFd + Clone + Unpin + 'static {}
+pub trait CompioSocket: sealed::Kind + AsFd + Clone + Unpin + 'static {}
 
 impl CompioSocket for compio::net::TcpStream {}
 impl CompioSocket for compio::net::UnixStream {}
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for compio::net::TcpStream {}
-    impl Sealed for compio::net::UnixStream {}
+    pub trait Kind {
+        /// Whether a read that does not fill its buffer has left nothing behind. (Of TCP that does
+        /// not hold at urgent data, where Tokio too waits until the peer does something more.)
+        const SHORT_IS_ALL: bool;
+    }
+
+    impl Kind for compio::net::TcpStream {
+        const SHORT_IS_ALL: bool = true;
+    }
+
+    impl Kind for compio::net::UnixStream {
+        /// A read stops where descriptors or other credentials come with the bytes.
+        const SHORT_IS_ALL: bool = false;
+    }
 }
 
 /// The kernel takes no more slices in one call, and refuses a call with more.
@@ -47,7 +58,7 @@ pub(super) fn receive(socket: &impl AsFd, buf: &mut ReadBuf<'_>) -> io::Result<u
 
 /// Hands the kernel as much of `bytes` as it takes now.
 pub(super) fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(socket, bytes, send_flags())?)
+    Ok(rustix::net::send(socket, bytes, SEND)?)
 }
 
 /// The same for several slices.
@@ -58,19 +69,12 @@ pub(super) fn send_vectored(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::R
         socket,
         slices,
         &mut nothing_beside,
-        send_flags(),
+        SEND,
     )?)
 }
 
-/// A peer that is gone is an error, not a signal. Where there is no such flag, the standard
-/// library has switched the signal off for the socket or the process.
-fn send_flags() -> SendFlags {
-    #[cfg(not(target_vendor = "apple"))]
-    let no_signal = SendFlags::NOSIGNAL;
-    #[cfg(target_vendor = "apple")]
-    let no_signal = SendFlags::empty();
-    SendFlags::DONTWAIT | no_signal
-}
+/// A peer that is gone is an error, not a signal.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Sends the end of the stream. Of a socket that has lost its peer that is no error, as with
 /// Compio.

@@ -4,27 +4,26 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-
-use compio::driver::op::Interest;
 
 use super::link::Link;
 use super::socket::{CompioSocket, send, send_vectored, shut_down};
-use super::watch::{Watch, poll_watch};
 use crate::channel::budget::Budget;
 
-/// One direction of a socket. The socket itself is given to every call, and is always the same.
-pub(super) struct Writer<S: CompioSocket> {
+/// One direction of a socket. Its link is given to every call, and is always the same.
+#[derive(Debug)]
+pub(super) struct Writer {
     /// The socket was full when somebody tried last.
-    watch: Option<Watch<S>>,
+    full: bool,
     shut: bool,
     budget: Budget,
 }
 
-impl<S: CompioSocket> Writer<S> {
+impl Writer {
     pub(super) fn new() -> Self {
         Self {
-            watch: None,
+            full: false,
             shut: false,
             budget: Budget::new(),
         }
@@ -38,7 +37,7 @@ impl<S: CompioSocket> Writer<S> {
         }
     }
 
-    pub(super) fn poll_write(
+    pub(super) fn poll_write<S: CompioSocket>(
         &mut self,
         link: &Link<S>,
         cx: &mut Context<'_>,
@@ -47,7 +46,7 @@ impl<S: CompioSocket> Writer<S> {
         self.poll_send(link, cx, || send(&link.socket, bytes))
     }
 
-    pub(super) fn poll_write_vectored(
+    pub(super) fn poll_write_vectored<S: CompioSocket>(
         &mut self,
         link: &Link<S>,
         cx: &mut Context<'_>,
@@ -56,20 +55,19 @@ impl<S: CompioSocket> Writer<S> {
         self.poll_send(link, cx, || send_vectored(&link.socket, slices))
     }
 
-    fn poll_send(
+    fn poll_send<S: CompioSocket>(
         &mut self,
         link: &Link<S>,
         cx: &mut Context<'_>,
         mut send: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(poll_watch(&mut self.watch, cx))?;
+            if self.full {
+                ready!(self.poll_room(link, cx))?;
+            }
             ready!(self.budget.poll_proceed(cx));
             match send() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.watch = Some(Watch::begin(link, Interest::Writable)?);
-                    self.budget.refill();
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     self.budget.spend();
@@ -79,21 +77,30 @@ impl<S: CompioSocket> Writer<S> {
         }
     }
 
-    pub(super) fn shut_down(&mut self, link: &Link<S>) -> io::Result<()> {
+    fn poll_room<S: CompioSocket>(
+        &mut self,
+        link: &Link<S>,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match link.poll_writable(cx) {
+            Poll::Ready(room) => {
+                // After an error too: nothing else would tell.
+                self.full = false;
+                Poll::Ready(room)
+            }
+            Poll::Pending => {
+                self.budget.refill();
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(super) fn shut_down<S: CompioSocket>(&mut self, link: &Link<S>) -> io::Result<()> {
         if !self.shut {
             shut_down(&link.socket)?;
             self.shut = true;
         }
         Ok(())
-    }
-
-    /// Lets the driver let go of the socket. Nothing was taken by a write that waits.
-    pub(super) fn stop_watching(&mut self) {
-        self.watch = None;
-    }
-
-    pub(super) fn check_home(&self) -> io::Result<()> {
-        self.watch.as_ref().map_or(Ok(()), Watch::check_home)
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -114,14 +121,14 @@ impl<S: CompioSocket> Writer<S> {
 ///
 /// Dropping a write that has not said how much it took has written nothing.
 pub struct SocketWriteAsTokio<S: CompioSocket> {
-    pub(super) link: Link<S>,
-    pub(super) writer: Writer<S>,
+    pub(super) link: Rc<Link<S>>,
+    pub(super) writer: Writer,
 }
 
 impl<S: CompioSocket> SocketWriteAsTokio<S> {
     /// The socket.
     #[must_use]
-    pub const fn get_ref(&self) -> &S {
+    pub fn get_ref(&self) -> &S {
         &self.link.socket
     }
 }
@@ -169,15 +176,6 @@ impl<S: CompioSocket> Drop for SocketWriteAsTokio<S> {
 impl<S: CompioSocket> AsFd for SocketWriteAsTokio<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.socket.as_fd()
-    }
-}
-
-impl<S: CompioSocket> fmt::Debug for Writer<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer")
-            .field("watched", &self.watch.is_some())
-            .field("shut_down", &self.shut)
-            .finish_non_exhaustive()
     }
 }
 
