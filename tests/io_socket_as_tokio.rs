@@ -459,6 +459,103 @@ fn halves_in_two_tasks_both_make_progress() {
     });
 }
 
+/// Compio's sockets are cloned freely, and both clones may end up behind Tokio's traits.
+#[test]
+fn two_shims_over_clones_of_one_socket_are_both_woken() {
+    on_each_driver(|| async {
+        let (ours, mut peer) = std_tcp();
+        let ours = TcpStream::from_std(ours).unwrap();
+        let mut one = SocketAsTokio::new(ours.clone());
+        let mut other = SocketAsTokio::new(ours);
+        for stream in [&mut one, &mut other] {
+            assert!(poll_read(stream, &mut [0; 8]).is_pending());
+        }
+        let send = async {
+            settle().await;
+            peer.write_all(b"ab").unwrap();
+        };
+        let (mut a, mut b) = ([0], [0]);
+        let (first, second, ()) =
+            tokio::join!(one.read_exact(&mut a), other.read_exact(&mut b), send);
+        first.unwrap();
+        second.unwrap();
+        drop(one);
+        assert!(poll_read(&mut other, &mut [0; 8]).is_pending());
+        peer.write_all(b"c").unwrap();
+        other.read_exact(&mut a).await.unwrap();
+        assert_eq!(&a, b"c");
+    });
+}
+
+/// A server may be without any connection for a while, for shorter than one turn of its loop or longer.
+#[test]
+fn a_socket_after_the_last_one_is_watched_like_the_first() {
+    on_each_driver(|| async {
+        for turn in 0..6 {
+            let (mut ours, mut peer) = unix();
+            let read = async {
+                let mut byte = [0];
+                ours.read_exact(&mut byte).await.unwrap();
+                byte
+            };
+            let send = async {
+                settle().await;
+                peer.write_all(&[turn]).unwrap();
+            };
+            assert_eq!(tokio::join!(read, send).0, [turn]);
+            drop(ours);
+            if turn % 2 == 0 {
+                settle().await;
+            }
+        }
+    });
+}
+
+/// What watches the sockets is a task of the worker's: it would keep the pool from ending.
+#[test]
+fn a_pool_shuts_down_once_its_sockets_are_gone() {
+    let pool = landbridge::CompioPool::builder()
+        .threads(1)
+        .build()
+        .unwrap();
+    futures::executor::block_on(async {
+        let job = pool.run(|| async {
+            let (mut ours, peer) = unix();
+            assert!(poll_read(&mut ours, &mut [0; 8]).is_pending());
+            settle().await;
+            drop(peer);
+            ours.read(&mut [0; 8]).await.unwrap()
+        });
+        assert_eq!(job.await.unwrap(), 0);
+        pool.shutdown().await;
+    });
+}
+
+/// More events than are fetched at once: none of them may be left for a wake-up that never comes.
+#[test]
+fn a_burst_on_many_sockets_wakes_every_reader() {
+    on_each_driver(|| async {
+        let (mut reads, mut peers) = (Vec::new(), Vec::new());
+        for _ in 0..400 {
+            let (mut ours, peer) = unix();
+            assert!(poll_read(&mut ours, &mut [0; 8]).is_pending());
+            peers.push(peer);
+            reads.push(compio::runtime::spawn(async move {
+                let mut byte = [0];
+                ours.read_exact(&mut byte).await.unwrap();
+                byte[0]
+            }));
+        }
+        settle().await;
+        for (peer, number) in peers.iter_mut().zip(0_u32..) {
+            peer.write_all(&[number as u8]).unwrap();
+        }
+        for (read, number) in reads.into_iter().zip(0_u32..) {
+            assert_eq!(read.await.unwrap(), number as u8);
+        }
+    });
+}
+
 /// Compio's sockets are counted references: a clone must see the same bytes as the shim.
 #[test]
 fn the_socket_itself_can_be_asked() {

@@ -5,8 +5,8 @@ use super::TokioAsCompio;
 /// From a Compio stream to one that speaks Tokio's traits.
 ///
 /// Implemented stream by stream, so that each gets the way that is fastest for it: sockets become a
-/// `SocketAsTokio` on Unix, and a [`CompioAsTokio`](super::CompioAsTokio) elsewhere (which builds for
-/// Windows by design, but nobody has run it there). Name the result as `<TcpStream as IntoTokioIo>::Io`. A stream of your own is wrapped with
+/// `SocketAsTokio` on Linux, and a [`CompioAsTokio`](super::CompioAsTokio) elsewhere, which nobody has
+/// run on Windows yet. Name the result as `<TcpStream as IntoTokioIo>::Io`. A stream of your own is wrapped with
 /// [`CompioAsTokio::new`](super::CompioAsTokio::new).
 ///
 /// # Examples

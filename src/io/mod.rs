@@ -6,7 +6,7 @@
 //! | you have | you need | use | it costs | it loses |
 //! |---|---|---|---|---|
 //! | a Tokio stream, or a half of one | Compio's traits | [`TokioAsCompio`] | nothing: no copy, no allocation | – |
-//! | a TCP or Unix stream of Compio's | Tokio's traits | `SocketAsTokio` (feature `net`, Unix) | no copy; idle, less than 100 bytes; on a ring no allocation per operation, on the polling driver one for each wait | `Send` |
+//! | a TCP or Unix stream of Compio's | Tokio's traits | `SocketAsTokio` (feature `net`, Linux) | no copy, no allocation; idle, some 250 bytes, less than a waiting read of Compio's | `Send` |
 //! | any other Compio stream whose halves are independent | Tokio's traits | [`CompioAsTokio`] | one copy each way; idle, at most 1 KiB | `Send`; the stream's own methods, until [`into_parts`](CompioAsTokio::into_parts) |
 //! | a Compio stream that is only read, or only written | Tokio's traits | [`CompioReadAsTokio`], [`CompioWriteAsTokio`] | the same, for one direction | the same |
 //! | a stream whose two halves share a lock (TLS of Compio's own, `compio::io::util::split`) | Tokio's traits | none of these: a read that waits would hold up every write. Use TLS of Tokio's over `SocketAsTokio` | | |

@@ -68,16 +68,16 @@ impl Load {
         }
     }
 
-    /// 8 connections, 64 KiB a message.
+    /// 64 connections, 64 KiB a message.
     #[must_use]
     pub const fn bulk(config: &Config) -> Self {
         Self {
-            connections: 8,
+            connections: 64,
             message: &[7; 64 * 1024],
             answer: Answer::Bytes(64 * 1024),
             room: 64 * 1024,
-            rounds: config.operations(1_500) as usize,
-            warm_up: 50,
+            rounds: config.operations(300) as usize,
+            warm_up: 10,
             unit: Unit::UsPerMib,
         }
     }

@@ -71,7 +71,7 @@ pub const ROWS: &[Row] = &[
         unit: "CPU us/MiB",
         peer_name: "native Compio, tuned flags",
         goal: Some(1.05),
-        doc: "a server of 8 connections reads messages of 64 KiB into buffers of 64 KiB and sends each back, \
+        doc: "a server of 64 connections reads messages of 64 KiB into buffers of 64 KiB and sends each back, \
               over `SocketAsTokio` and over Compio's own traits; CPU time of its thread for each MiB, of which \
               one half is read and one half written.",
         round: |config| {
