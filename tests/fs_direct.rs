@@ -368,3 +368,76 @@ fn an_alignment_is_always_usable_and_a_pipe_has_none_to_check() {
         });
     });
 }
+
+/// What asks for ranges or chunks does not know of blocks: whole blocks are read, and the bytes cut out.
+#[test]
+fn ranges_and_streams_of_a_direct_file_begin_and_end_anywhere() {
+    use futures::TryStreamExt;
+
+    const LEN: usize = 1_000_003;
+    with_direct(LEN, async |_, file, _| {
+        let all = contents(LEN);
+        let ranges = [
+            0..1,
+            1..2,
+            4096..8192,
+            511..513,
+            700_000..1_000_003,
+            999_999..2_000_000,
+            5..5,
+            3_000_000..4_000_000,
+        ];
+        let answers = file.read_ranges(&ranges).await.unwrap();
+        for (range, answer) in ranges.iter().zip(answers) {
+            let place = |at: u64| LEN.min(at as usize);
+            assert!(
+                answer == all[place(range.start)..place(range.end)],
+                "{range:?}"
+            );
+        }
+        for (start, chunk) in [
+            (0, 4096),
+            (1, 4096),
+            (0, 1000),
+            (4095, 1 << 20),
+            (0, 16 << 20),
+        ] {
+            let chunks = file.read_stream(start.., chunk).try_collect::<Vec<_>>();
+            let chunks = chunks.await.unwrap();
+            assert!(
+                chunks.concat() == all[start as usize..],
+                "{start}.., {chunk}"
+            );
+            assert!(
+                chunks
+                    .iter()
+                    .all(|bytes| bytes.len() <= chunk && !bytes.is_empty())
+            );
+        }
+    });
+}
+
+/// An option is not undone by another.
+#[test]
+fn further_flags_leave_direct_as_it_is() {
+    use std::os::fd::AsRawFd;
+
+    with_direct(BLOCK, async |fs, _, path| {
+        let mut direct = OpenOptions::new();
+        direct.read(true).direct(true).custom_flags(libc::O_NOATIME);
+        let mut further = OpenOptions::new();
+        further
+            .read(true)
+            .custom_flags(libc::O_NOATIME)
+            .direct(true);
+        for options in [direct, further] {
+            let file = options.open_in(fs, &path).await.unwrap();
+            let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+            let flags = flags.unwrap();
+            let line = flags.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = i32::from_str_radix(line.unwrap().trim(), 8).unwrap();
+            assert_eq!(flags & libc::O_DIRECT, libc::O_DIRECT);
+            assert_eq!(flags & libc::O_NOATIME, libc::O_NOATIME);
+        }
+    });
+}

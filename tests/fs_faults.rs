@@ -819,3 +819,108 @@ fn buffers_of_dropped_operations_are_freed_in_the_end() {
         eventually("all are freed", || Arc::strong_count(&alive) == 1);
     });
 }
+
+/// A buffer whose destructor panics takes nobody with it, least of all the neighbours on its worker.
+#[test]
+fn a_buffer_that_panics_when_it_is_dropped_leaves_the_worker_alive() {
+    struct Bad(Vec<u8>);
+
+    impl compio::buf::IoBuf for Bad {
+        fn as_init(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("a buffer's destructor");
+            }
+        }
+    }
+
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let fs = all_cross(&pool);
+        let directory = directory();
+        let file = block_on(open_new(&fs, &directory.path().join("file")));
+        for polls in 1..4 {
+            let write = file.write_at(Bad(vec![1; 1 << 20]), 0);
+            let written = support::poll_times(write, polls);
+            if let Some(Ok((_, bad))) = written {
+                std::mem::forget(bad);
+            }
+        }
+        assert_eq!(block_on(pool.run(|| async { 1 })).unwrap(), 1);
+        settle(&pool);
+        assert_eq!(block_on(pool.run(|| async { 2 })).unwrap(), 2);
+    });
+}
+
+/// Gone is gone, also for what would not have needed the pool.
+#[test]
+fn after_a_shutdown_what_is_in_memory_is_not_read_either() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let fs = Fs::new(&pool);
+        let directory = directory();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "there").unwrap();
+        let mut file = block_on(fs.open(&path)).unwrap();
+        assert_eq!(block_on(file.read_bytes_at(5, 0)).unwrap(), "there");
+        block_on(pool.shutdown());
+        let (error, buffer) = block_on(file.read_at(vec![0; 5], 0))
+            .unwrap_err()
+            .into_parts();
+        assert!(is_gone(&error) && buffer.is_some());
+        assert!(is_gone(&block_on(file.read_bytes_at(5, 0)).unwrap_err()));
+        assert!(is_gone(
+            &block_on(file.read_ranges(&[0..1, 5..6])).unwrap_err()
+        ));
+        let mut stream = file.read_stream(.., 10);
+        let item = block_on(futures::StreamExt::next(&mut stream)).unwrap();
+        assert!(is_gone(&item.unwrap_err()));
+        let read = tokio::io::AsyncReadExt::read_u8(&mut file);
+        assert!(is_gone(&block_on(read).unwrap_err()));
+        assert!(is_gone(&block_on(fs.read(&path)).unwrap_err()));
+    });
+}
+
+/// With no descriptor left in the middle of it all, reads go on, and opening fails at once.
+#[test]
+fn descriptors_run_out_under_ten_thousand_reads() {
+    support::in_child("descriptors_run_out_under_ten_thousand_reads", || {
+        for_each_driver(|builder| {
+            let pool = builder().build().unwrap();
+            let fs = all_cross(&pool);
+            let directory = directory();
+            let path = directory.path().join("file");
+            std::fs::write(&path, vec![7; 10_000]).unwrap();
+            set_descriptor_limit(200);
+            let mut files = Vec::new();
+            let error = loop {
+                match block_on(fs.open(&path)) {
+                    Ok(file) => files.push(file),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+            let reads = (0..10_000).map(|n| {
+                let file = &files[n % files.len()];
+                let (fs, path) = (&fs, &path);
+                async move {
+                    if n % 100 == 50 {
+                        let error = fs.open(path).await.unwrap_err();
+                        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+                    }
+                    let (read, buffer) = file.read_at(vec![0; 1], n as u64).await.unwrap();
+                    assert_eq!((read, &buffer[..]), (1, &[7][..]));
+                }
+            });
+            block_on(futures::future::join_all(reads));
+            drop(files);
+            settle(&pool);
+            block_on(fs.open(&path)).unwrap();
+        });
+    });
+}

@@ -10,6 +10,7 @@ use std::{
     io::{Read, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    task::Waker,
     thread,
 };
 
@@ -72,5 +73,54 @@ fn who_opens_a_fifo_to_write_waits_for_a_reader() {
             drop(file);
             assert_eq!(reader.join().unwrap().unwrap(), b"read");
         }
+    });
+}
+
+/// A whole FIFO is read as a whole, and not found empty because nobody has opened the other end yet.
+#[test]
+fn a_whole_fifo_is_what_its_writer_writes() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let fs = Fs::new(&pool);
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(directory.path());
+        for _ in 0..20 {
+            let mut read = Box::pin(fs.read(&path));
+            for _ in 0..50 {
+                // Whatever the worker would do about it, it has done by now.
+                assert!(support::poll_once(&mut read, Waker::noop()).is_pending());
+                block_on(pool.run(|| async {})).unwrap();
+            }
+            let writing = path.clone();
+            let writer = thread::spawn(move || std::fs::write(writing, "through the pipe"));
+            assert_eq!(block_on(read).unwrap(), b"through the pipe");
+            writer.join().unwrap().unwrap();
+            let reading = path.clone();
+            let reader = thread::spawn(move || std::fs::read(reading));
+            block_on(fs.write(&path, "and back")).unwrap();
+            assert_eq!(reader.join().unwrap().unwrap(), b"and back");
+        }
+    });
+}
+
+/// Who closes does not wait for what nobody wants to read any more.
+#[test]
+fn a_close_does_not_wait_for_a_read_that_was_dropped() {
+    use tokio::io::AsyncReadExt;
+
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        if !support::uses_io_uring(&pool) {
+            // A thread that waits in `read(2)` cannot be called back.
+            return;
+        }
+        let fs = Fs::new(&pool);
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(directory.path());
+        let both_ends = std::fs::File::options().read(true).write(true).open(&path);
+        let mut file = fs.from_std(both_ends.unwrap());
+        let mut some = [0; 4];
+        assert!(support::poll_times(file.read(&mut some), 1).is_none());
+        block_on(file.close()).unwrap();
     });
 }

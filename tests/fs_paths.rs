@@ -111,10 +111,11 @@ fn a_cached_file_is_read_at_the_first_poll() {
             if !has_nowait(&path) {
                 return;
             }
-            let read = poll_once(&mut Box::pin(fs.read(&path)), Waker::noop());
-            assert!(read.map(Result::unwrap) == Poll::Ready(pattern(len)));
+            // Once it may be the neighbours' turn.
+            let read = poll_times(fs.read(&path), 2).expect("it is in memory");
+            assert!(read.unwrap() == pattern(len));
         }
-        let error = poll_times(fs.read(dir.path()), 1).expect("known at once");
+        let error = poll_times(fs.read(dir.path()), 2).expect("known at once");
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::IsADirectory);
         // More than may be copied on the caller's thread.
         std::fs::write(&path, pattern((256 << 10) + 1)).unwrap();

@@ -95,6 +95,29 @@ twins! {
     permission_denied after become_nobody;
     /// What is too much is said, and what was written stays.
     files_too_large after limit_file_size;
+    /// A disk that is full is said, and goes on when there is room again.
+    a_full_disk after make_the_disk_small;
+}
+
+/// A file system of 64 KiB for temporary files, where this process may mount one.
+#[allow(unsafe_code, reason = "mounts of one's own")]
+fn make_the_disk_small() {
+    use rustix::{mount, thread};
+
+    // SAFETY: no descriptor table is split. It is for this thread and those that it starts.
+    let alone = unsafe { thread::unshare_unsafe(thread::UnshareFlags::NEWNS) };
+    let mounted = alone
+        .and_then(|()| {
+            let private = mount::MountPropagationFlags::PRIVATE | mount::MountPropagationFlags::REC;
+            mount::mount_change("/", private)
+        })
+        .and_then(|()| {
+            let flags = mount::MountFlags::empty();
+            mount::mount("tmpfs", std::env::temp_dir(), "tmpfs", flags, c"size=64k")
+        });
+    if let Err(error) = mounted {
+        eprintln!("with a large disk: {error}");
+    }
 }
 
 const DRIVER: &str = "LANDBRIDGE_TWIN_DRIVER";

@@ -32,3 +32,27 @@ fn what_is_written_is_read_back() {
         });
     });
 }
+
+/// A length that a request names is not one that a file has, nor memory.
+#[test]
+fn a_read_of_more_bytes_than_there_are_takes_no_more_memory_than_they_need() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for len in [0, 1000, 1 << 20, (3 << 20) + 5] {
+            let path = directory.path().join("file");
+            let all: Vec<_> = (0..len).map(|n| (n / 7) as u8).collect();
+            std::fs::write(&path, &all).unwrap();
+            for limit in [0, 256 << 10] {
+                let fs = Fs::new(&pool).nowait_limit(limit);
+                let file = block_on(fs.open(&path)).unwrap();
+                for wanted in [1 << 20, 1 << 40, usize::MAX] {
+                    let read = block_on(file.read_bytes_at(wanted, 0)).unwrap();
+                    assert!(read == all[..len.min(wanted)], "{wanted} of {len}");
+                }
+                let rest = block_on(file.read_bytes_at(usize::MAX, 10)).unwrap();
+                assert!(rest == all[len.min(10)..]);
+            }
+        }
+    });
+}

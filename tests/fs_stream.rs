@@ -169,10 +169,11 @@ fn chunks_that_are_kept_stay_what_they_were() {
 #[cfg(target_os = "linux")]
 fn a_stream_from_the_page_cache_lets_neighbours_run() {
     let dir = directory();
-    let path = file_in(dir.path());
+    let path = dir.path().join("long");
+    std::fs::write(&path, vec![7; 2 << 20]).unwrap();
     for_each_driver(|builder| {
         let pool = builder().build().unwrap();
-        let file = block_on(Fs::new(&pool).nowait_limit(8192).open(&path)).unwrap();
+        let file = block_on(Fs::new(&pool).open(&path)).unwrap();
         let waker = support::CountingWaker::new();
         let mut polls_in_a_row = 0;
         let mut stream = file.read_stream(.., 4096);
@@ -183,7 +184,7 @@ fn a_stream_from_the_page_cache_lets_neighbours_run() {
                 std::task::Poll::Ready(Some(chunk)) => {
                     assert!(!chunk.unwrap().is_empty());
                     polls_in_a_row += 1;
-                    assert!(polls_in_a_row <= 2, "more than the limit at once");
+                    assert!(polls_in_a_row <= 128, "more than half a megabyte at once");
                 }
                 std::task::Poll::Ready(None) => break,
                 std::task::Poll::Pending => {
@@ -193,7 +194,7 @@ fn a_stream_from_the_page_cache_lets_neighbours_run() {
             }
             drop(waker);
         }
-        assert!(wakes > 0);
+        assert!(wakes >= 3);
     });
 }
 

@@ -123,6 +123,28 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "fs.read4k_direct_qd64_cpu",
+        unit: "CPU us/read",
+        peer_name: "spawn_blocking pread",
+        goal: None,
+        doc: "fs.read4k_direct_qd64; CPU time of the whole process for each read.",
+        round: |config| {
+            let reads = config.operations(10_000);
+            config.both(
+                |config| {
+                    ours(config, Pages::Direct, move |read| {
+                        cpu(reading(64, reads, read), reads)
+                    })
+                },
+                |config| {
+                    peer(config, Pages::Direct, move |read| {
+                        cpu(reading(64, reads, read), reads)
+                    })
+                },
+            )
+        },
+    },
+    Row {
         name: "fs.ranges20k",
         unit: "us/range",
         peer_name: "spawn_blocking pread",
@@ -199,7 +221,9 @@ const WRITTEN: usize = 16;
 /// What this machine or this build lacks for a row.
 pub fn why_not(row: &Row, config: &Config) -> Option<String> {
     match row.name {
-        "fs.read4k_direct_qd64" | "fs.threads" => Files::of(config).direct().err(),
+        "fs.read4k_direct_qd64" | "fs.read4k_direct_qd64_cpu" | "fs.threads" => {
+            Files::of(config).direct().err()
+        }
         "fs.tokio_uring" if cfg!(not(all(tokio_unstable, target_os = "linux"))) => Some(
             "needs Linux and a build of its own, with RUSTFLAGS=\"--cfg tokio_unstable\"".into(),
         ),

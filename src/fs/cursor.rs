@@ -32,6 +32,7 @@ use super::{
     file::{Inner, Read, Write},
     op::{Op, has_ring},
     owner::Owner,
+    pace,
     sys::{self, Position},
 };
 use crate::{
@@ -43,12 +44,6 @@ use crate::{
 
 /// How many bytes one operation carries at most: what tokio's files do.
 const MAX_BUF_SIZE: usize = 2 << 20;
-
-/// So much is read in a row on the caller's thread before its neighbours get their turn: about 100 µs.
-const IN_A_ROW: usize = 512 << 10;
-
-/// What a read costs at least, however little it brings: so 128 in a row.
-const AT_LEAST: usize = 4 << 10;
 
 /// More than any disk wants.
 const ALIGNMENT: usize = 4 << 10;
@@ -123,7 +118,13 @@ impl File {
         self.quiet().await;
         match self.try_into_std() {
             Ok(file) => Ok(file),
-            Err(file) => file.inner().owner.file().try_clone(),
+            Err(file) => {
+                let Inner { owner, cursor, .. } = &**file.inner();
+                cursor.discard(owner.file());
+                let duplicate = owner.file().try_clone()?;
+                owner.share_position();
+                Ok(duplicate)
+            }
         }
     }
 
@@ -204,10 +205,16 @@ impl Fs {
     /// ```
     #[must_use]
     pub fn from_std(&self, file: std::fs::File) -> File {
-        File::new(file, Arc::clone(self.shared()), self.nowait())
+        let file = File::new(file, Arc::clone(self.shared()), self.nowait());
+        // It may be one of several descriptors.
+        file.inner().owner.share_position();
+        file
     }
 }
 
+/// A duplicate of it, made by whatever way, has the same position: use one cursor or the other. Only that of
+/// a file that came [from std](Fs::from_std), or went there as a duplicate, is kept as the kernel's own
+/// `read(2)` and `write(2)` keep it, whoever else moves it.
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner().owner.as_fd()
@@ -221,8 +228,7 @@ impl AsRawFd for File {
 }
 
 /// From the cursor, as `tokio::fs::File` reads. What is in the page cache is copied at once, on the
-/// calling thread, if it is not more than the [limit](Fs::nowait_limit); after 512 KiB in a row the task
-/// lets its neighbours run.
+/// calling thread, if it is not more than the [limit](Fs::nowait_limit).
 ///
 /// # Cancel safety
 ///
@@ -238,15 +244,9 @@ impl AsyncRead for File {
         dst: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self { inner, seat } = self.get_mut();
-        ready!(seat.budget.poll_proceed(cx));
+        ready!(pace::poll_turn(cx));
         loop {
-            let mut turn = match inner.poll_turn(seat, Role::Read, cx) {
-                Poll::Ready(turn) => turn,
-                Poll::Pending => {
-                    seat.budget.refill();
-                    return Poll::Pending;
-                }
-            };
+            let mut turn = ready!(inner.poll_turn(seat, Role::Read, cx));
             match turn.end.take() {
                 Some(End::Read(Err(error))) => return Poll::Ready(Err(error)),
                 // The end of the file.
@@ -263,7 +263,7 @@ impl AsyncRead for File {
                 sys::read_unfilled(file, dst, wanted, Position::Cursor, sys::Blocking::No)
             });
             if let Some(read) = now {
-                return Poll::Ready(read.map(|n| seat.budget.spend(n)));
+                return Poll::Ready(read.map(drop));
             }
             turn.begin_read(&inner.owner, seat.id, wanted);
         }
@@ -412,6 +412,17 @@ impl Cursor {
             Poll::Ready(End::Seek(sought)) => self.turns.bring(by, sought),
         }
         false
+    }
+
+    /// A read that is under way, though nobody waits for it, is not to hold anybody up.
+    pub(super) fn give_up_read(&self) {
+        let mut state = self.lock();
+        let read = state
+            .busy
+            .take_if(|busy| matches!(busy.doing, Doing::Read(_)));
+        drop(state);
+        // Cancels it.
+        drop(read);
     }
 
     /// Moves the operating system's position to where the cursor is, for who goes on without it.
@@ -699,10 +710,15 @@ async fn read(
     wanted: usize,
 ) -> (io::Result<usize>, Vec<u8>) {
     loop {
-        let place = Place::of(owner.file(), false);
+        let place = Place::of(&owner, false);
         let start = buffer.len();
         let slice = buffer.slice(start..start + wanted);
-        match Read::new(Arc::clone(&owner), slice, place.0).run().await {
+        let read = Read::new(Arc::clone(&owner), slice, place.position());
+        let done = match place {
+            Place::Shared => read.run_on_a_thread().await,
+            _ => read.run().await,
+        };
+        match done {
             Ok((n, slice)) => {
                 place.advance(owner.file(), n);
                 return (Ok(n), slice.into_inner());
@@ -722,9 +738,14 @@ async fn write_all(
 ) -> (io::Result<()>, Vec<u8>) {
     let mut written = start;
     while written < buffer.len() {
-        let place = Place::of(owner.file(), true);
+        let place = Place::of(&owner, true);
         let rest = buffer.slice(written..);
-        match Write::new(Arc::clone(&owner), rest, place.0).run().await {
+        let write = Write::new(Arc::clone(&owner), rest, place.position());
+        let done = match place {
+            Place::Shared => write.run_on_a_thread().await,
+            _ => write.run().await,
+        };
+        match done {
             Ok((0, rest)) => return (Err(io::ErrorKind::WriteZero.into()), rest.into_inner()),
             Ok((n, rest)) => {
                 place.advance(owner.file(), n);
@@ -746,22 +767,38 @@ async fn write_all(
 /// short, and with direct I/O. So where there are positions, it is told the position, and the cursor is
 /// moved afterwards.
 #[derive(Clone, Copy)]
-struct Place(Position);
+enum Place {
+    /// There, and the cursor is moved afterwards.
+    At(u64),
+    /// The kernel moves it, if there is one.
+    Cursor,
+    /// Others may move it meanwhile, and only `read(2)` and `write(2)` keep them out.
+    Shared,
+}
 
 impl Place {
-    fn of(mut file: &std::fs::File, to_write: bool) -> Self {
+    fn of(owner: &Owner, to_write: bool) -> Self {
+        let mut file = owner.file();
         // What is appended goes to the end in any case, and only the kernel knows where that was.
         if !has_ring() || (to_write && sys::appends(file)) {
-            return Self(Position::Cursor);
+            return Self::Cursor;
         }
-        Self(
-            file.stream_position()
-                .map_or(Position::Cursor, Position::At),
-        )
+        match file.stream_position() {
+            Ok(_) if owner.shares_position() => Self::Shared,
+            Ok(position) => Self::At(position),
+            Err(_) => Self::Cursor,
+        }
+    }
+
+    const fn position(self) -> Position {
+        match self {
+            Self::At(position) => Position::At(position),
+            Self::Cursor | Self::Shared => Position::Cursor,
+        }
     }
 
     fn advance(self, mut file: &std::fs::File, bytes: usize) {
-        if let Self(Position::At(position)) = self {
+        if let Self::At(position) = self {
             // It had a position before, and this is one.
             _ = file.seek(SeekFrom::Start(position + bytes as u64));
         }
@@ -847,7 +884,6 @@ pub(super) struct Seat {
     id: u64,
     turns: Arc<Turns>,
     max_buf_size: usize,
-    budget: Budget,
     /// To be begun at the end of another handle's operation.
     seek: Option<SeekFrom>,
 }
@@ -858,7 +894,6 @@ impl Seat {
             id: turns.next_id.fetch_add(1, Ordering::Relaxed),
             turns: Arc::clone(turns),
             max_buf_size,
-            budget: Budget::default(),
             seek: None,
         }
     }
@@ -990,32 +1025,5 @@ impl Wake for Turns {
             };
             swallow(|| waker.wake());
         }
-    }
-}
-
-/// Makes a task whose reads never wait let its neighbours run now and then.
-#[derive(Debug, Default)]
-struct Budget {
-    /// Bytes in a row.
-    spent: usize,
-}
-
-impl Budget {
-    /// `Pending`, with a wake-up on its way, when it is the neighbours' turn.
-    fn poll_proceed(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.spent >= IN_A_ROW {
-            self.refill();
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    }
-
-    const fn spend(&mut self, bytes: usize) {
-        self.spent += if bytes < AT_LEAST { AT_LEAST } else { bytes };
-    }
-
-    const fn refill(&mut self) {
-        self.spent = 0;
     }
 }

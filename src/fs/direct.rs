@@ -1,14 +1,24 @@
 //! What direct I/O wants of positions, lengths and buffers.
 
-use std::{fs::File as StdFile, io};
+use std::{fs::File as StdFile, io, ops::Range, sync::Arc};
 
-use compio::buf::{IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut};
+use bytes::Bytes;
+use compio::buf::{IntoInner, IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut};
 
-use super::{AlignedBuf, File, sys};
-use crate::error::Misaligned;
+use super::{
+    AlignedBuf, File,
+    file::Read,
+    op::Op,
+    owner::Owner,
+    sys::{self, Position},
+};
+use crate::error::{JoinError, Misaligned};
 
 /// Where the kernel does not say: what every disk that Linux drives is content with.
 const SAFE: usize = 4096;
+
+/// Bytes asked for at once, and allocated though the file may not have them.
+const PIECE: u64 = 256 << 10;
 
 /// What direct I/O on a file must be aligned to, in bytes; from [`File::direct_alignment`]. Powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,8 +215,93 @@ impl Direct {
 
     /// What fits addresses, positions and lengths.
     pub(super) fn buffer(self, capacity: usize) -> io::Result<AlignedBuf> {
-        let Said { memory, read, .. } = self.0;
-        let alignment = if memory == 1 { SAFE } else { memory.max(read) };
-        AlignedBuf::new(capacity, alignment)
+        AlignedBuf::new(capacity, self.alignment())
     }
+
+    /// The blocks that these bytes of the file are in.
+    pub(super) const fn blocks(self, bytes: &Range<u64>) -> Range<u64> {
+        let block = self.alignment() as u64;
+        let start = bytes.start - bytes.start % block;
+        start..bytes.end.div_ceil(block).saturating_mul(block)
+    }
+
+    const fn alignment(self) -> usize {
+        let Said { memory, read, .. } = self.0;
+        match memory {
+            1 => SAFE,
+            _ if memory > read => memory,
+            _ => read,
+        }
+    }
+}
+
+/// [`read`] as a crossing of its own.
+pub(super) struct ReadDirect {
+    owner: Arc<Owner>,
+    direct: Direct,
+    bytes: Range<u64>,
+}
+
+impl ReadDirect {
+    pub(super) fn new(owner: &Arc<Owner>, direct: Direct, bytes: Range<u64>) -> Self {
+        Self {
+            owner: Arc::clone(owner),
+            direct,
+            bytes,
+        }
+    }
+}
+
+impl Op for ReadDirect {
+    type Output = io::Result<Bytes>;
+
+    fn run(self) -> impl Future<Output = Self::Output> + 'static {
+        read(self.owner, self.direct, self.bytes)
+    }
+
+    fn refused(self, error: JoinError) -> Self::Output {
+        Err(error.into())
+    }
+
+    fn lost(error: JoinError) -> Self::Output {
+        Err(error.into())
+    }
+}
+
+/// The bytes of a file that was opened for direct I/O, wherever they begin and end; fewer if it ends
+/// before. On a worker.
+pub(super) async fn read(
+    owner: Arc<Owner>,
+    direct: Direct,
+    bytes: Range<u64>,
+) -> io::Result<Bytes> {
+    let blocks = direct.blocks(&bytes);
+    let wanted = blocks.end - blocks.start;
+    let known = sys::known_len(owner.file()).map(|end| end.saturating_sub(blocks.start));
+    let mut room = wanted.min(known.unwrap_or(0).max(PIECE));
+    let mut buffer = direct.buffer(room as usize)?;
+    loop {
+        let filled = buffer.len();
+        if filled as u64 == wanted || direct.is_at_end(filled) {
+            break;
+        }
+        if filled == buffer.capacity() {
+            // It has grown, or is about to end.
+            room = wanted.min(room.saturating_add(room.max(PIECE)));
+            let mut larger = direct.buffer(room as usize)?;
+            io::Write::write_all(&mut larger, &buffer)?;
+            buffer = larger;
+        }
+        let end = buffer.capacity().min(filled + PIECE as usize);
+        let at = Position::At(blocks.start + filled as u64);
+        let read = Read::new(Arc::clone(&owner), buffer.slice(filled..end), at);
+        let (n, rest) = read.run().await?;
+        buffer = rest.into_inner();
+        if n == 0 {
+            break;
+        }
+    }
+    let place = |at: u64| ((at - blocks.start) as usize).min(buffer.len());
+    let place = place(bytes.start)..place(bytes.end);
+    Ok(Bytes::slice(&buffer.freeze(), place))
 }

@@ -20,6 +20,7 @@ use super::{
     nowait::Nowait,
     op::{Op, RunOp, blocking, has_ring},
     owner::Owner,
+    pace,
     sys::{self, Position},
 };
 use crate::{
@@ -28,6 +29,9 @@ use crate::{
     pool::PoolShared,
     spawn::RunBlocking,
 };
+
+/// More than that is not allocated because somebody asks for it, but because the file has it.
+const LARGE: usize = 1 << 20;
 
 /// An open file, driven by a [`CompioPool`](crate::CompioPool) and used from anywhere.
 ///
@@ -67,7 +71,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What the file system says, with the path in the message;
+    /// What the file system says, kind and code;
     /// [`NoDefaultPool`](crate::error::NoDefaultPool) inside if there is none.
     pub async fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         Fs::of_default()?.open(path).await
@@ -125,6 +129,7 @@ impl File {
         {
             return Err(BufError::new(error, Some(buffer)));
         }
+        pace::turn().await;
         let position = Position::At(position);
         match self.inner.read_now(&mut buffer, position) {
             Some(Ok(n)) => Ok((n, buffer)),
@@ -173,8 +178,8 @@ impl File {
         Ok(buffer)
     }
 
-    /// The `len` bytes at byte `position` of the file; fewer if it ends before. With direct I/O the
-    /// position and the length must be aligned, but need not be within the file.
+    /// The `len` bytes at byte `position` of the file; fewer if it ends before, however many are asked for.
+    /// With direct I/O the position and the length must be aligned, but need not be within the file.
     ///
     /// # Cancel safety
     ///
@@ -188,11 +193,28 @@ impl File {
             let buffer = self.read_up_to(direct.buffer(len)?, len, position).await?;
             return Ok(buffer.freeze());
         }
-        let buffer = self.read_up_to(BytesMut::with_capacity(len), len, position);
-        Ok(buffer.await?.freeze())
+        if len <= LARGE {
+            let buffer = self.read_up_to(BytesMut::with_capacity(len), len, position);
+            return Ok(buffer.await?.freeze());
+        }
+        // Not as much memory as is asked for: as the file has, as far as is known.
+        let known = sys::known_len(self.inner.owner.file()).map(|end| end.saturating_sub(position));
+        let known = usize::try_from(known.unwrap_or(0)).unwrap_or(usize::MAX);
+        let mut buffer = Vec::new();
+        let (mut wanted, mut more) = (len.min(known.max(LARGE)), LARGE);
+        loop {
+            buffer.try_reserve_exact(wanted - buffer.len())?;
+            buffer = self.read_up_to(buffer, wanted, position).await?;
+            if buffer.len() < wanted || wanted == len {
+                return Ok(buffer.into());
+            }
+            // It has grown, or is about to end.
+            wanted = len.min(wanted.saturating_add(more));
+            more = more.saturating_mul(2);
+        }
     }
 
-    /// Fills an empty buffer with `len` bytes, or as many as there are.
+    /// Fills a buffer up to `len` bytes, or with as many as there are, the first of them at `position`.
     async fn read_up_to<B: IoBufMut + Send>(
         &self,
         mut buffer: B,
@@ -517,6 +539,9 @@ impl File {
     /// [`CloseError::Shared`] with the file if it has clones; else what became of writes through the
     /// cursor and of the close.
     pub async fn close(self) -> Result<(), CloseError> {
+        if Arc::strong_count(&self.inner) == 1 {
+            self.inner.cursor.give_up_read();
+        }
         let settled = self.settle().await;
         let inner = match Arc::try_unwrap(self.inner) {
             Ok(inner) => inner,
@@ -556,7 +581,8 @@ impl Inner {
         wanted: usize,
         read: impl FnOnce(&std::fs::File) -> io::Result<usize>,
     ) -> Option<io::Result<usize>> {
-        if !self.nowait.allows(wanted) || !self.owner.may_nowait() {
+        if !self.nowait.allows(wanted) || !self.owner.may_nowait() || self.owner.pool().is_closed()
+        {
             return None;
         }
         match read(self.owner.file()) {
@@ -568,7 +594,10 @@ impl Inner {
                 }
                 _ => Some(Err(error)),
             },
-            ok => Some(ok),
+            Ok(n) => {
+                pace::spend(n);
+                Some(Ok(n))
+            }
         }
     }
 
@@ -636,13 +665,7 @@ impl<B: IoBufMut + Send> Op for Read<B> {
         if has_ring() {
             return with_buffer(sys::ring_read(owner, buffer, position).await);
         }
-        let threads = Arc::clone(owner.pool().blocking());
-        brought_back(
-            blocking(threads, buffer, move |buffer| {
-                sys::read_buffer(owner.file(), buffer, position, sys::Blocking::Yes)
-            })
-            .await,
-        )
+        Self::new(owner, buffer, position).run_on_a_thread().await
     }
 
     fn refused(self, error: JoinError) -> Self::Output {
@@ -651,6 +674,24 @@ impl<B: IoBufMut + Send> Op for Read<B> {
 
     fn lost(error: JoinError) -> Self::Output {
         Err(BufError::new(error.into(), None))
+    }
+}
+
+impl<B: IoBufMut + Send> Read<B> {
+    /// One of the pool's blocking threads.
+    pub(super) async fn run_on_a_thread(self) -> Result<(usize, B), BufError<B>> {
+        let Self {
+            owner,
+            buffer,
+            position,
+        } = self;
+        let threads = Arc::clone(owner.pool().blocking());
+        brought_back(
+            blocking(threads, buffer, move |buffer| {
+                sys::read_buffer(owner.file(), buffer, position, sys::Blocking::Yes)
+            })
+            .await,
+        )
     }
 }
 
@@ -718,13 +759,7 @@ impl<B: IoBuf + Send> Op for Write<B> {
         if has_ring() {
             return with_buffer(sys::ring_write(owner, buffer, position).await);
         }
-        let threads = Arc::clone(owner.pool().blocking());
-        brought_back(
-            blocking(threads, buffer, move |buffer| {
-                sys::write_slices(owner.file(), &[(*buffer).as_init()], position)
-            })
-            .await,
-        )
+        Self::new(owner, buffer, position).run_on_a_thread().await
     }
 
     fn refused(self, error: JoinError) -> Self::Output {
@@ -733,6 +768,24 @@ impl<B: IoBuf + Send> Op for Write<B> {
 
     fn lost(error: JoinError) -> Self::Output {
         Err(BufError::new(error.into(), None))
+    }
+}
+
+impl<B: IoBuf + Send> Write<B> {
+    /// One of the pool's blocking threads.
+    pub(super) async fn run_on_a_thread(self) -> Result<(usize, B), BufError<B>> {
+        let Self {
+            owner,
+            buffer,
+            position,
+        } = self;
+        let threads = Arc::clone(owner.pool().blocking());
+        brought_back(
+            blocking(threads, buffer, move |buffer| {
+                sys::write_slices(owner.file(), &[(*buffer).as_init()], position)
+            })
+            .await,
+        )
     }
 }
 

@@ -20,9 +20,13 @@
 //!
 //! | operation | caller's thread | worker with a ring | worker without |
 //! |---|---|---|---|
-//! | [`File::open`], [`OpenOptions::open`] | to read, if the path is cached | ring | blocking threads |
+//! | [`File::open`], [`OpenOptions::open`] | to read, if the path is cached and the file system local | ring; blocking threads for a FIFO or a device, or if the file system is not local | blocking threads |
 //! | [`File::read_at`] and what is made of it | what is cached, up to the [limit](Fs::nowait_limit) | ring | blocking threads |
 //! | [`File::write_at`] and what is made of it, [`sync_all`](File::sync_all), [`sync_data`](File::sync_data), [`close`](File::close) | | ring | blocking threads |
+//! | [`read_ranges`], [`File::read_ranges`], [`File::read_stream`] | what is cached, up to the limit | what is cached, the rest on the ring | what is cached, the rest on blocking threads |
+//! | reading and writing at the cursor | reads of what is cached, up to the limit | ring; blocking threads for a file that came [from std](File::from_std), whose position others may move | blocking threads |
+//! | seeking | but from the end | blocking threads from the end | the same |
+//! | [`File::write_synced_at`] | | blocking threads | blocking threads |
 //! | [`File::metadata`], [`set_len`](File::set_len), [`set_permissions`](File::set_permissions) | | blocking threads | blocking threads |
 //! | [`read`], [`read_to_string`] | what is cached, up to the limit | ring, one crossing | blocking threads |
 //! | [`write()`] | | ring, one crossing | blocking threads |
@@ -32,14 +36,20 @@
 //! | [`read_dir`], [`ReadDir`], [`DirEntry`] | entries that are read already | blocking threads, 32 at a time | blocking threads |
 //!
 //! The blocking threads are the pool's, as many as
-//! [`blocking_threads`](crate::pool::Builder::blocking_threads) says; the caller goes to them directly.
-//! With none, what needs one is
+//! [`blocking_threads`](crate::pool::Builder::blocking_threads) says: never more work at once than there
+//! are. What needs them on every driver goes to them directly, without a worker. Opening a FIFO holds one
+//! until somebody opens the other end. With none, what needs one is
 //! [`JoinError::NoBlockingThreads`](crate::JoinError::NoBlockingThreads) inside the [`io::Error`]. A pool
 //! that is gone is [`JoinError::RuntimeGone`](crate::JoinError::RuntimeGone) there. All other errors are
 //! what [`std::fs`] gives, kind and code.
 //!
 //! Cached is what the kernel finds in memory without waiting for a disk (Linux only: `openat2` with
-//! `RESOLVE_CACHED`, `preadv2` with `RWF_NOWAIT`).
+//! `RESOLVE_CACHED`, `preadv2` with `RWF_NOWAIT`). Local are the file systems that open such a file from
+//! memory (ext4, XFS, btrfs, tmpfs and others): not those in user space, on a network, or on top of others.
+//! The kernel's list of mounts says which it is, once for each.
+//!
+//! What is done on the caller's thread takes turns with its neighbours: after 512 KiB, or 128 calls, a call
+//! is `Pending` once, so that a timeout around a loop of them comes.
 
 mod aligned;
 mod atomic;
@@ -48,10 +58,13 @@ mod dir_builder;
 mod direct;
 mod file;
 mod free;
+#[cfg(target_os = "linux")]
+mod local;
 mod nowait;
 mod op;
 mod options;
 mod owner;
+mod pace;
 mod paths;
 mod ranges;
 mod read_dir;

@@ -18,11 +18,13 @@ use compio::{
     runtime::submit,
 };
 
+#[cfg(target_os = "linux")]
+use super::local::Kind;
 use super::{
     File, Fs,
     nowait::Nowait,
     op::{Op, RunOp, has_ring},
-    sys,
+    pace, sys,
 };
 use crate::{error::JoinError, pool::PoolShared, spawn::RunBlocking};
 
@@ -36,6 +38,7 @@ pub struct OpenOptions {
     create: bool,
     create_new: bool,
     custom_flags: i32,
+    direct: bool,
     mode: u32,
 }
 
@@ -57,6 +60,7 @@ impl OpenOptions {
             create: false,
             create_new: false,
             custom_flags: 0,
+            direct: false,
             mode: 0o666,
         }
     }
@@ -113,10 +117,7 @@ impl OpenOptions {
     /// then be aligned as the file system wants it; see [`AlignedBuf`](super::AlignedBuf).
     #[cfg(target_os = "linux")]
     pub const fn direct(&mut self, direct: bool) -> &mut Self {
-        self.custom_flags = match direct {
-            true => self.custom_flags | libc::O_DIRECT,
-            false => self.custom_flags & !libc::O_DIRECT,
-        };
+        self.direct = direct;
         self
     }
 
@@ -149,12 +150,17 @@ impl OpenOptions {
         if pool.is_closed() {
             return Err(JoinError::RuntimeGone.into());
         }
-        let asks_for_nothing_else = self.is_read_only();
-        let cached = (asks_for_nothing_else && fs.nowait().is_on())
-            .then(|| sys::open_cached(path, flags))
-            .flatten();
+        let cached = if self.is_read_only() && fs.nowait().is_on() {
+            pace::turn().await;
+            sys::open_cached(path, flags)
+        } else {
+            None
+        };
         match cached {
-            Some(file) => Ok(File::new(file, Arc::clone(pool), fs.nowait())),
+            Some(file) => {
+                pace::spend(0);
+                Ok(File::new(file, Arc::clone(pool), fs.nowait()))
+            }
             None => {
                 let op = Open {
                     path: path.to_owned(),
@@ -170,7 +176,7 @@ impl OpenOptions {
 
     const fn is_read_only(&self) -> bool {
         !(self.write || self.append || self.truncate || self.create || self.create_new)
-            && self.custom_flags & libc::O_CREAT == 0
+            && self.further_flags() & libc::O_CREAT == 0
     }
 
     /// The flags of `open(2)`; the same combinations are errors as with std's options.
@@ -197,7 +203,15 @@ impl OpenOptions {
             (false, true, false) => libc::O_TRUNC,
             (false, false, false) => 0,
         };
-        Ok(libc::O_CLOEXEC | access | creation | (self.custom_flags & !libc::O_ACCMODE))
+        Ok(libc::O_CLOEXEC | access | creation | self.further_flags())
+    }
+
+    const fn further_flags(&self) -> i32 {
+        #[cfg(target_os = "linux")]
+        let direct = if self.direct { libc::O_DIRECT } else { 0 };
+        #[cfg(not(target_os = "linux"))]
+        let direct = 0;
+        (self.custom_flags & !libc::O_ACCMODE) | direct
     }
 
     fn to_std(&self) -> std::fs::OpenOptions {
@@ -210,7 +224,7 @@ impl OpenOptions {
             .create(self.create)
             .create_new(self.create_new)
             .mode(self.mode)
-            .custom_flags(self.custom_flags);
+            .custom_flags(self.further_flags());
         options
     }
 }
@@ -233,7 +247,7 @@ pub(super) struct Open {
 impl Open {
     /// Opens it, on a worker, for somebody who stays there.
     pub(super) async fn open(&self) -> io::Result<StdFile> {
-        if has_ring() && !self.may_wait_for_others() {
+        if has_ring() && !is_for_a_thread(&self.path, self.flags, &self.pool) {
             // std's error for such a path.
             let path = CString::new(self.path.as_os_str().as_bytes()).map_err(|_| {
                 io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in the path")
@@ -249,16 +263,22 @@ impl Open {
         let (options, path) = (self.options.to_std(), self.path.clone());
         RunBlocking::new(threads, move || options.open(path)).await?
     }
+}
 
-    /// Whether it is a FIFO, or the like, that the ring would open without waiting for the other end: it
-    /// tries what is in the kernel's caches with `O_NONBLOCK` first, and takes that for an answer.
-    fn may_wait_for_others(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        return self.flags & (libc::O_NONBLOCK | libc::O_PATH) == 0
-            && sys::kind_cached(&self.path, self.flags) == Some(sys::Kind::Special);
-        #[cfg(not(target_os = "linux"))]
-        false
+/// Whether the ring must not open it: what is in the kernel's caches it opens at once, on the worker, with
+/// `O_NONBLOCK`. A FIFO, or the like, is then open without waiting for the other end; and a file system that
+/// waits for others has the worker wait.
+pub(super) fn is_for_a_thread(path: &Path, flags: i32, pool: &PoolShared) -> bool {
+    #[cfg(target_os = "linux")]
+    if flags & libc::O_PATH == 0 {
+        return match sys::kind_cached(path, flags) {
+            Some(Kind::Special) => flags & libc::O_NONBLOCK == 0,
+            Some(Kind::Foreign) => pool.blocking().has_threads(),
+            Some(Kind::Local) | None => false,
+        };
     }
+    _ = (path, flags, pool);
+    false
 }
 
 impl Op for Open {

@@ -35,6 +35,8 @@ pub(super) struct Owner {
     report: Mutex<Option<oneshot::Sender<io::Result<()>>>>,
     /// Whether the file system can say what is in the page cache, as far as is known.
     nowait: AtomicBool,
+    /// Whether other descriptors may have the same position.
+    shares_position: AtomicBool,
     /// What is to be aligned, if it was opened for direct I/O.
     direct: Option<Direct>,
 }
@@ -50,6 +52,7 @@ impl Owner {
             pool,
             report: Mutex::new(None),
             nowait: AtomicBool::new(nowait),
+            shares_position: AtomicBool::new(false),
             direct,
         }
     }
@@ -74,6 +77,15 @@ impl Owner {
     /// The file system cannot say: nobody need ask again.
     pub(super) fn cannot_nowait(&self) {
         self.nowait.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn shares_position(&self) -> bool {
+        self.shares_position.load(Ordering::Relaxed)
+    }
+
+    /// From now on other descriptors may have it.
+    pub(super) fn share_position(&self) {
+        self.shares_position.store(true, Ordering::Relaxed);
     }
 
     /// What becomes of the close that the last owner's end brings about.

@@ -8,14 +8,19 @@ use std::{io, mem, ops::Range, path::Path, sync::Arc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use compio::buf::{BufResult, IntoInner, IoBuf};
-use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    stream::{self, FuturesUnordered},
+};
 
 use super::{
     File, Fs, OpenOptions,
+    direct::{self, Direct},
     nowait::Nowait,
     op::{Op, RunOp, has_ring},
     options::Open,
     owner::Owner,
+    pace,
     slab::{SLAB, Slab},
     sys::{self, Position},
 };
@@ -89,6 +94,7 @@ impl File {
 
     async fn read_plan(&self, mut plan: Plan) -> io::Result<Vec<Bytes>> {
         let inner = self.inner();
+        pace::turn().await;
         if plan.read_here(&inner.owner, inner.nowait)? {
             return Ok(plan.finish());
         }
@@ -127,6 +133,7 @@ impl Fs {
         let flags = options.flags()?;
         let cached = self.nowait().is_on().then(|| sys::open_cached(path, flags));
         if let Some(file) = cached.flatten() {
+            pace::spend(0);
             let file = File::new(file, Arc::clone(pool), self.nowait());
             return file.read_plan(plan).await;
         }
@@ -224,6 +231,8 @@ struct Part {
     buffer: BytesMut,
     /// All of it, instead: the slab's number, and where in it.
     in_slab: Option<(usize, Range<usize>)>,
+    /// All of it, instead: what direct I/O brought.
+    direct: Option<Bytes>,
     done: bool,
 }
 
@@ -288,17 +297,34 @@ impl Plan {
             return Ok(true);
         }
         let cost = usize::try_from(self.cost()).unwrap_or(usize::MAX);
-        if !nowait.allows(cost) {
+        if !nowait.allows(cost) || owner.pool().is_closed() {
             return Ok(false);
         }
+        pace::spend(cost);
         for part in &mut self.parts {
             while owner.may_nowait() && part.read_now(owner, &mut self.room)? == Now::More {}
         }
         Ok(self.parts.iter().all(|part| part.done))
     }
 
+    /// Reads all of it past the page cache, on a worker.
+    async fn read_direct(mut self, owner: Arc<Owner>, direct: Direct) -> io::Result<Vec<Bytes>> {
+        let reads = self.parts.iter().enumerate().map(|(index, part)| {
+            let read = direct::read(Arc::clone(&owner), direct, part.start..part.end);
+            read.map(move |read| (index, read))
+        });
+        let mut reading = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(IN_FLIGHT);
+        while let Some((index, read)) = reading.next().await {
+            self.parts[index].direct = Some(read?);
+        }
+        Ok(self.finish())
+    }
+
     /// Reads all of it, on a worker.
     async fn read(mut self, owner: Arc<Owner>, nowait: Nowait) -> io::Result<Vec<Bytes>> {
+        if let Some(direct) = owner.direct() {
+            return self.read_direct(owner, direct).await;
+        }
         let has_ring = has_ring();
         let uses_slabs = nowait.is_on() && self.room.left >= LARGE;
         let mut reading = FuturesUnordered::new();
@@ -415,7 +441,7 @@ impl Plan {
             .into_iter()
             .map(|part| match part.in_slab {
                 Some((slab, place)) => Bytes::slice(&self.slabs[slab], place),
-                None => part.buffer.freeze(),
+                None => part.direct.unwrap_or_else(|| part.buffer.freeze()),
             })
             .collect();
         let answer = |place: Place| {
@@ -448,6 +474,7 @@ impl Part {
             end,
             buffer: BytesMut::new(),
             in_slab: None,
+            direct: None,
             done: false,
         }
     }

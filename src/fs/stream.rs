@@ -18,11 +18,12 @@ use futures::{
 
 use super::{
     File,
+    direct::ReadDirect,
     file::Read,
     op::RunOp,
+    pace,
     sys::{self, Position},
 };
-use crate::io::buf::BufError;
 
 /// Pieces that are read or written at once: one that is waited for, and one ahead.
 const IN_FLIGHT: usize = 2;
@@ -47,8 +48,6 @@ pub struct ReadStream {
     reading: VecDeque<Piece>,
     /// What is left of buffers whose chunks were given out: their memory, once the chunks are gone.
     spare: VecDeque<BytesMut>,
-    /// Bytes copied on the caller's thread since it was last sent away.
-    copied: usize,
 }
 
 struct Piece {
@@ -59,11 +58,40 @@ struct Piece {
 
 enum Reading {
     UnderWay(RunOp<Read<Slice<BytesMut>>>),
+    /// The blocks that the piece is in, past the page cache.
+    Direct(RunOp<ReadDirect>),
     /// Before it is asked for.
-    Done(Option<Outcome>),
+    Done(Option<io::Result<Chunk>>),
 }
 
-type Outcome = Result<(usize, Slice<BytesMut>), BufError<Slice<BytesMut>>>;
+impl Reading {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
+        Poll::Ready(match self {
+            Self::UnderWay(read) => match ready!(read.poll_unpin(cx)) {
+                Ok((_, buffer)) => Ok(Chunk::Buffer(buffer.into_inner())),
+                Err(error) => Err(error.into()),
+            },
+            Self::Direct(read) => ready!(read.poll_unpin(cx)).map(Chunk::Blocks),
+            Self::Done(outcome) => outcome.take().expect("asked for once"),
+        })
+    }
+}
+
+/// What was read.
+enum Chunk {
+    /// To a buffer that can be used again.
+    Buffer(BytesMut),
+    Blocks(Bytes),
+}
+
+impl Chunk {
+    fn len(&self) -> usize {
+        match self {
+            Self::Buffer(buffer) => buffer.len(),
+            Self::Blocks(bytes) => bytes.len(),
+        }
+    }
+}
 
 impl File {
     /// The bytes of the file in `range`, in chunks of `chunk` bytes; of a shorter one at the end, or
@@ -72,7 +100,7 @@ impl File {
     /// Neither uses nor moves the cursor. A range that ends before it begins is empty, and a `chunk`
     /// that is not between 1 byte and 16 MiB is taken as the nearest of these.
     ///
-    /// As the body of an HTTP answer:
+    /// As the body of an HTTP answer (`docs/files.md` has it for hyper):
     ///
     /// ```text
     /// let body = axum::body::Body::from_stream(file.read_stream(range, 256 << 10));
@@ -81,8 +109,7 @@ impl File {
     /// # Where it runs
     ///
     /// A chunk that is in the page cache is copied on the calling thread, if it is not more than the
-    /// [limit](super::Fs::nowait_limit). As much as that in a row, and the stream lets the caller's
-    /// neighbours run. What is not there is read by a worker, one chunk ahead.
+    /// [limit](super::Fs::nowait_limit). What is not there is read by a worker, one chunk ahead.
     ///
     /// # Cancel safety
     ///
@@ -125,7 +152,6 @@ impl File {
             chunk: chunk.clamp(1, MAX_CHUNK),
             reading: VecDeque::with_capacity(IN_FLIGHT),
             spare: VecDeque::with_capacity(IN_FLIGHT + 1),
-            copied: 0,
         }
     }
 
@@ -239,7 +265,6 @@ impl ReadStream {
         match read {
             Some(Ok(n)) => {
                 self.at += n as u64;
-                self.copied += n;
                 Some(Ok(self.give_out(buffer)))
             }
             Some(Err(error)) => Some(Err(error)),
@@ -255,13 +280,21 @@ impl ReadStream {
         let Some((at, len)) = self.next_piece() else {
             return false;
         };
-        let buffer = self.buffer(len).slice(..len);
-        let mut read = file.inner().read(buffer, Position::At(at));
-        // It does not begin before.
-        let reading = match read.poll_unpin(cx) {
-            Poll::Ready(outcome) => Reading::Done(Some(outcome)),
-            Poll::Pending => Reading::UnderWay(read),
+        let owner = &file.inner().owner;
+        let mut reading = match owner.direct() {
+            Some(direct) => {
+                let read = ReadDirect::new(owner, direct, at..at + len as u64);
+                Reading::Direct(RunOp::new(owner.pool(), read))
+            }
+            None => {
+                let buffer = self.buffer(len).slice(..len);
+                Reading::UnderWay(file.inner().read(buffer, Position::At(at)))
+            }
         };
+        // It does not begin before.
+        if let Poll::Ready(outcome) = reading.poll(cx) {
+            reading = Reading::Done(Some(outcome));
+        }
         self.reading.push_back(Piece { at, len, reading });
         self.at += len as u64;
         true
@@ -272,22 +305,20 @@ impl ReadStream {
         let Some(first) = self.reading.front_mut() else {
             return Poll::Ready(None);
         };
-        let outcome = match &mut first.reading {
-            Reading::UnderWay(read) => ready!(read.poll_unpin(cx)),
-            Reading::Done(outcome) => outcome.take().expect("asked for once"),
-        };
+        let outcome = ready!(first.reading.poll(cx));
         let Piece { at, len, .. } = self.reading.pop_front().expect("just seen");
-        Poll::Ready(Some(match outcome {
-            Ok((n, buffer)) => {
-                if n < len {
-                    // What comes behind it was read elsewhere than where this goes on.
-                    self.reading.clear();
-                    self.at = at + n as u64;
-                }
-                Ok(self.give_out(buffer.into_inner()))
+        Poll::Ready(Some(outcome.map(|chunk| {
+            let n = chunk.len();
+            if n < len {
+                // What comes behind it was read elsewhere than where this goes on.
+                self.reading.clear();
+                self.at = at + n as u64;
             }
-            Err(error) => Err(error.into()),
-        }))
+            match chunk {
+                Chunk::Buffer(buffer) => self.give_out(buffer),
+                Chunk::Blocks(bytes) => bytes,
+            }
+        })))
     }
 
     fn poll_chunk(&mut self, file: &File, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
@@ -295,12 +326,7 @@ impl ReadStream {
             let Some((at, len)) = self.next_piece() else {
                 return Poll::Ready(None);
             };
-            let in_a_row = self.copied.saturating_add(len);
-            if self.copied > 0 && !file.inner().nowait.allows(in_a_row) {
-                self.copied = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(pace::poll_turn(cx));
             if let Some(chunk) = self.read_now(file, at, len) {
                 return Poll::Ready(Some(chunk));
             }
@@ -309,7 +335,6 @@ impl ReadStream {
         if let Poll::Ready(chunk) = self.poll_first(cx) {
             return Poll::Ready(chunk);
         }
-        self.copied = 0;
         while self.reading.len() < IN_FLIGHT && self.submit(file, cx) {}
         Poll::Pending
     }

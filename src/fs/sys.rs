@@ -18,7 +18,7 @@ use std::{
 
 use bytes::BytesMut;
 use compio::{
-    buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut},
+    buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoVectoredBuf, IoVectoredBufMut, SetLen},
     driver::op::{BufResultExt, ReadAt, WriteAt},
     runtime::submit,
 };
@@ -30,7 +30,10 @@ use {
     std::task::Poll,
 };
 
+#[cfg(target_os = "linux")]
+use super::local::Kind;
 use super::{direct::Said, owner::Owner};
+use crate::unwind::swallow;
 
 /// Where in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,20 +278,20 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     }
 }
 
-/// Opens for reading what can be opened without waiting for a disk, and is a file or a directory; nothing
+/// Opens for reading what can be opened without waiting for anybody, and is a file or a directory; nothing
 /// if it cannot, whatever the reason.
 #[cfg(target_os = "linux")]
 pub(super) fn open_cached(path: &Path, flags: i32) -> Option<File> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fcntl_setfl, openat2};
 
-    if kind_cached(path, flags)? != Kind::Plain {
+    if kind_cached(path, flags)? != Kind::Local {
         return None;
     }
     let flags = OFlags::from_bits_retain(flags.cast_unsigned());
     // Should it be a FIFO by now, the caller would wait for a writer.
     let now = flags | OFlags::NONBLOCK;
     let fd = openat2(CWD, path, now, Mode::empty(), ResolveFlags::CACHED).ok()?;
-    if Kind::of(&fd)? != Kind::Plain {
+    if Kind::of(&fd)? != Kind::Local {
         return None;
     }
     if now != flags {
@@ -297,32 +300,9 @@ pub(super) fn open_cached(path: &Path, flags: i32) -> Option<File> {
     Some(fd.into())
 }
 
-/// What is behind a path, as far as opening it goes.
-#[cfg(target_os = "linux")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A file or a directory.
-    Plain,
-    /// A FIFO, a device: opening it may wait for somebody, and somebody may notice.
-    Special,
-}
-
-#[cfg(target_os = "linux")]
-impl Kind {
-    fn of(fd: &OwnedFd) -> Option<Self> {
-        use rustix::fs::{FileType, fstat};
-
-        let kind = FileType::from_raw_mode(fstat(fd).ok()?.st_mode);
-        Some(match kind {
-            FileType::RegularFile | FileType::Directory => Self::Plain,
-            _ => Self::Special,
-        })
-    }
-}
-
 /// What opening that path with those flags would open, if the kernel knows without asking a disk.
 ///
-/// Nothing is opened for that: who waits for a FIFO to be opened is not misled.
+/// Nothing is opened for that: who waits for a FIFO to be opened is not misled, and no file system asked.
 #[cfg(target_os = "linux")]
 pub(super) fn kind_cached(path: &Path, flags: i32) -> Option<Kind> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
@@ -482,6 +462,23 @@ pub(super) fn direct_alignment(file: &File) -> io::Result<Option<Said>> {
     }))
 }
 
+/// How long the file is, as far as is known here; does not wait.
+pub(super) fn known_len(file: &File) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+
+        let at = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = statx(file, c"", at, StatxFlags::SIZE).ok()?;
+        Some(stat.stx_size)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        _ = file;
+        None
+    }
+}
+
 /// Nothing to say, here.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn direct_alignment(_file: &File) -> io::Result<Option<Said>> {
@@ -497,6 +494,53 @@ pub(super) fn close(fd: OwnedFd) -> io::Result<()> {
     }
 }
 
+/// A user's buffers while the driver has them. Those of an operation that was cancelled are dropped in the
+/// driver, where a panic of theirs would end the worker: here it ends with them.
+struct Lent<B>(Option<B>);
+
+impl<B> Lent<B> {
+    const fn new(buffers: B) -> Self {
+        Self(Some(buffers))
+    }
+
+    const fn get(&self) -> &B {
+        self.0.as_ref().expect("there until the end")
+    }
+
+    const fn get_mut(&mut self) -> &mut B {
+        self.0.as_mut().expect("there until the end")
+    }
+
+    fn take_back(mut self) -> B {
+        self.0.take().expect("there until the end")
+    }
+}
+
+impl<B> Drop for Lent<B> {
+    fn drop(&mut self) {
+        swallow(|| drop(self.0.take()));
+    }
+}
+
+impl<B: IoBuf> IoBuf for Lent<B> {
+    fn as_init(&self) -> &[u8] {
+        self.get().as_init()
+    }
+}
+
+impl<B: IoBufMut> IoBufMut for Lent<B> {
+    fn as_uninit(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.get_mut().as_uninit()
+    }
+}
+
+impl<B: SetLen> SetLen for Lent<B> {
+    unsafe fn set_len(&mut self, len: usize) {
+        // SAFETY: the same contract.
+        unsafe { self.get_mut().set_len(len) }
+    }
+}
+
 /// [`read_buffer`] through the ring of the worker that this runs on.
 pub(super) async fn ring_read<B: IoBufMut>(
     owner: Arc<Owner>,
@@ -507,9 +551,10 @@ pub(super) async fn ring_read<B: IoBufMut>(
         Ok(offset) => offset,
         Err(error) => return BufResult(Err(error), buffer),
     };
-    let done = submit(ReadAt::new(owner, offset, buffer)).await;
+    let done = submit(ReadAt::new(owner, offset, Lent::new(buffer))).await;
     // SAFETY: so many bytes of the buffer's start the kernel has written.
-    unsafe { done.into_inner().map_advanced() }
+    let done = unsafe { done.into_inner().map_advanced() };
+    done.map_buffer(Lent::take_back)
 }
 
 /// [`read_vectored`] through the ring of the worker that this runs on.
@@ -525,11 +570,12 @@ pub(super) async fn ring_read_vectored<B: IoVectoredBufMut>(
     };
     let read = ReadVectored {
         owner,
-        buffers,
+        buffers: Lent::new(buffers),
         offset,
         slices: Vec::new(),
     };
-    let BufResult(result, ReadVectored { mut buffers, .. }) = submit(read).await;
+    let BufResult(result, ReadVectored { buffers, .. }) = submit(read).await;
+    let mut buffers = buffers.take_back();
     if let Ok(n) = result {
         // SAFETY: so many bytes of the buffers' start the kernel has written.
         unsafe { advance(&mut buffers, n) };
@@ -541,7 +587,7 @@ pub(super) async fn ring_read_vectored<B: IoVectoredBufMut>(
 #[cfg(target_os = "linux")]
 struct ReadVectored<B> {
     owner: Arc<Owner>,
-    buffers: B,
+    buffers: Lent<B>,
     offset: u64,
     /// For the kernel: where the buffers are.
     slices: Vec<libc::iovec>,
@@ -554,7 +600,7 @@ unsafe impl<B: IoVectoredBufMut> IourOpCode for ReadVectored<B> {
     type Control = ();
 
     fn create_entry(&mut self, (): &mut ()) -> OpEntry {
-        self.slices = slices(&mut self.buffers);
+        self.slices = slices(self.buffers.get_mut());
         let fd = io_uring::types::Fd(self.owner.file().as_raw_fd());
         let n = count(&self.slices).cast_unsigned();
         io_uring::opcode::Readv::new(fd, self.slices.as_ptr(), n)
@@ -596,9 +642,10 @@ pub(super) async fn ring_write<B: IoBuf>(
     position: Position,
 ) -> BufResult<usize, B> {
     match position.offset() {
-        Ok(offset) => submit(WriteAt::new(owner, offset, buffer))
+        Ok(offset) => submit(WriteAt::new(owner, offset, Lent::new(buffer)))
             .await
-            .into_inner(),
+            .into_inner()
+            .map_buffer(Lent::take_back),
         Err(error) => BufResult(Err(error), buffer),
     }
 }
@@ -616,19 +663,19 @@ pub(super) async fn ring_write_vectored<B: IoVectoredBuf>(
     };
     let write = WriteVectored {
         owner,
-        buffers,
+        buffers: Lent::new(buffers),
         offset,
         slices: Vec::new(),
     };
     let BufResult(result, WriteVectored { buffers, .. }) = submit(write).await;
-    BufResult(result, buffers)
+    BufResult(result, buffers.take_back())
 }
 
 /// Compio's own asks for as many buffers as there are, which is an error beyond what the kernel takes.
 #[cfg(target_os = "linux")]
 struct WriteVectored<B> {
     owner: Arc<Owner>,
-    buffers: B,
+    buffers: Lent<B>,
     offset: u64,
     /// For the kernel: where the buffers are.
     slices: Vec<libc::iovec>,
@@ -640,7 +687,7 @@ unsafe impl<B: IoVectoredBuf> IourOpCode for WriteVectored<B> {
     type Control = ();
 
     fn create_entry(&mut self, (): &mut ()) -> OpEntry {
-        self.slices = self.buffers.iter_slice().map(slice).collect();
+        self.slices = self.buffers.get().iter_slice().map(slice).collect();
         let fd = io_uring::types::Fd(self.owner.file().as_raw_fd());
         let n = count(&self.slices).cast_unsigned();
         io_uring::opcode::Writev::new(fd, self.slices.as_ptr(), n)

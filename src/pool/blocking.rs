@@ -107,6 +107,12 @@ impl Blocking {
         }
     }
 
+    /// Whether there may be any.
+    #[cfg(all(feature = "fs", target_os = "linux"))]
+    pub(crate) const fn has_threads(&self) -> bool {
+        self.config.limit > 0
+    }
+
     /// Queues `work`; its place in the queue, for [`withdraw`](Self::withdraw).
     pub(crate) fn submit(self: &Arc<Self>, work: Arc<dyn Work>) -> Result<u64, Refusal> {
         if self.config.limit == 0 {

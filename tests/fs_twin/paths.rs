@@ -387,6 +387,29 @@ pub(super) async fn files_too_large(log: &mut Log) {
     );
 }
 
+/// On a disk of 64 KiB.
+pub(super) async fn a_full_disk(log: &mut Log) {
+    use tokio::io::AsyncWriteExt;
+
+    let file = log.dir.join("file");
+    log.see("too much", fs::write(&file, vec![1; 200_000]).await);
+    log.see("removed", fs::remove_file(&file).await);
+    let mut piece_by_piece = fs::File::create(&file).await.unwrap();
+    for piece in 0..20 {
+        let written = piece_by_piece.write_all(&[2; 10_000]).await;
+        let flushed = piece_by_piece.flush().await;
+        let full = written.is_err() || flushed.is_err();
+        log.see(&format!("write of piece {piece}"), written);
+        log.see(&format!("flush of piece {piece}"), flushed);
+        if full {
+            break;
+        }
+    }
+    log.see("emptied", piece_by_piece.set_len(0).await);
+    let other = log.dir.join("other");
+    log.see("room again", fs::write(&other, vec![3; 10_000]).await);
+}
+
 async fn listing(mut entries: fs::ReadDir) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = Vec::new();
     while let Some(entry) = entries.next_entry().await? {

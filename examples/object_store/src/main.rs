@@ -6,17 +6,21 @@
 //! curl -T picture.jpg http://127.0.0.1:8080/objects/picture.jpg
 //! ```
 //!
-//! A template for a service that stays on Tokio and moves its storage to Compio. What a migrating code
+//! A template for a service that stays on Tokio and moves its storage to Compio: to `landbridge::fs` where
+//! `tokio::fs` was, and to jobs on a `CompioPool` for what must not end half-way. What a migrating code
 //! base copies is marked `COPY` in the comments:
 //!
 //! | file | shows | copy |
 //! |---|---|---|
-//! | `store.rs` | storage on a `CompioPool`: questions, streams in, streams out | the file, with your own format on disk |
+//! | `store.rs` | storage on Compio: questions, streams in, streams out | the file, with your own format on disk |
 //! | `http.rs` | axum handlers over it, errors to status codes | the shape of `put` and `download` |
 //! | `server.rs` | start, and an end that loses nothing | `Server::drain` |
 //! | `name.rs`, `range.rs` | names and ranges from outside | as they are |
 //! | `metrics.rs` | latency on either runtime and between them | what you lack |
 //! | `demo.rs` | the load, and the checks of all of the above | nothing |
+
+#[cfg(not(unix))]
+compile_error!("`landbridge::fs` is for Unix; `--exclude object_store` builds the rest");
 
 mod demo;
 mod http;
@@ -155,18 +159,12 @@ async fn serve(config: &Config, listen: &str) -> Result<(), Box<dyn std::error::
     Ok(())
 }
 
-#[cfg(unix)]
 async fn asked_to_end() -> std::io::Result<()> {
     let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupted = signal::ctrl_c() => interrupted,
         _ = terminate.recv() => Ok(()),
     }
-}
-
-#[cfg(not(unix))]
-async fn asked_to_end() -> std::io::Result<()> {
-    signal::ctrl_c().await
 }
 
 #[derive(Debug, Default)]

@@ -87,9 +87,7 @@ fn lower_end(bucket: usize) -> u64 {
 pub(crate) struct Metrics {
     /// On Tokio: from the head of a request to the head of its response.
     pub(crate) requests: Histogram,
-    /// Between the two: from handing a job to the pool until it starts there.
-    pub(crate) crossing: Histogram,
-    /// On Compio: from the start of a job to its end, with all that it streams.
+    /// In the store: from an operation's place among the others to its end, with all that it streams.
     pub(crate) storage: Histogram,
     /// Responses by the first digit of their status.
     pub(crate) responses: [AtomicU64; 6],
@@ -99,7 +97,6 @@ impl Metrics {
     pub(crate) const fn new() -> Self {
         Self {
             requests: Histogram::new(),
-            crossing: Histogram::new(),
             storage: Histogram::new(),
             responses: [const { AtomicU64::new(0) }; 6],
         }
@@ -116,36 +113,23 @@ pub(crate) fn render(store: &Store) -> String {
 
 fn write(out: &mut String, store: &Store) -> std::fmt::Result {
     let metrics = store.metrics();
+    let pool = store.pool().metrics();
     writeln!(
         out,
         "# HELP object_store_latency_seconds Time spent in each runtime, and between them"
     )?;
     writeln!(out, "# TYPE object_store_latency_seconds summary")?;
-    for (runtime, histogram) in [
-        ("tokio", &metrics.requests),
-        ("crossing", &metrics.crossing),
-        ("compio", &metrics.storage),
-    ] {
-        for q in [0.5, 0.9, 0.99] {
-            let seconds = histogram.quantile(q).as_secs_f64();
-            writeln!(
-                out,
-                "object_store_latency_seconds{{runtime=\"{runtime}\",quantile=\"{q}\"}} {seconds}"
-            )?;
-        }
-        let (count, sum) = (histogram.count(), histogram.sum().as_secs_f64());
-        writeln!(
-            out,
-            "object_store_latency_seconds_sum{{runtime=\"{runtime}\"}} {sum}"
-        )?;
-        writeln!(
-            out,
-            "object_store_latency_seconds_count{{runtime=\"{runtime}\"}} {count}"
-        )?;
-    }
+    let (requests, storage) = (&metrics.requests, &metrics.storage);
+    // From handing work to the pool until it starts there: the pool knows.
+    let crossing = pool.enqueue_to_start();
+    let quantile = |q| requests.quantile(q);
+    summary(out, "tokio", quantile, requests.count(), requests.sum())?;
+    let quantile = |q| crossing.quantile(q);
+    summary(out, "crossing", quantile, crossing.count(), crossing.sum())?;
+    let quantile = |q| storage.quantile(q);
+    summary(out, "compio", quantile, storage.count(), storage.sum())?;
 
     let tokio = tokio::runtime::Handle::current().metrics();
-    let pool = store.pool().metrics();
     writeln!(
         out,
         "# HELP object_store_queue_depth Tasks and jobs that wait for a thread"
@@ -209,6 +193,26 @@ fn write(out: &mut String, store: &Store) -> std::fmt::Result {
         "object_store_bytes{{kind=\"capacity\"}} {}",
         store.limits().capacity
     )
+}
+
+fn summary(
+    out: &mut String,
+    runtime: &str,
+    quantile: impl Fn(f64) -> Duration,
+    count: u64,
+    sum: Duration,
+) -> std::fmt::Result {
+    let name = "object_store_latency_seconds";
+    for q in [0.5, 0.9, 0.99] {
+        let seconds = quantile(q).as_secs_f64();
+        writeln!(
+            out,
+            "{name}{{runtime=\"{runtime}\",quantile=\"{q}\"}} {seconds}"
+        )?;
+    }
+    let sum = sum.as_secs_f64();
+    writeln!(out, "{name}_sum{{runtime=\"{runtime}\"}} {sum}")?;
+    writeln!(out, "{name}_count{{runtime=\"{runtime}\"}} {count}")
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! The storage: plain `async` functions that Tokio calls and that work on a [`CompioPool`].
 //!
-//! **This is the file to copy.** In a service that uses `tokio::fs` it replaces every
-//! `tokio::fs::File` and `spawn_blocking`: those cross to a blocking thread and back for each read and
-//! each write; here a request crosses once, with a closure, and all its I/O then happens where the
-//! completions arrive.
+//! **This is the file to copy.** In a service that uses `tokio::fs`, questions and downloads keep their
+//! shape and ask [`Fs`] instead. What must come to its end whoever waits for it, and what does many
+//! steps on a file, crosses once, with a closure, and all its I/O then happens where the completions
+//! arrive.
 //!
 //! | what a migrating code base copies | where |
 //! |---|---|
-//! | one crossing for a question with one answer | [`Store::stat`], [`Store::list`]: `pool.run` |
+//! | one question, one answer | [`Store::stat`]: `fs.metadata` |
+//! | a stream out: reading ahead, but not far, and not for ever | [`Store::get`], [`Download`]: `file.read_stream` |
+//! | a walk through a directory, on a thread that may block | [`Store::list`]: `pool.run_blocking` |
 //! | a crossing that must finish, whoever waits for it | [`Store::delete`]: `pool.spawn` |
 //! | a stream in: the caller feeds, the job writes, and an abort is not an end | [`Store::put`], [`Upload`], `write_object` |
-//! | a stream out: the job reads ahead, but not far | [`Store::get`], [`Download`], `read_object` |
-//! | refuse rather than queue | `Store::admit` |
+//! | refuse rather than queue | `Store::begin` |
 //! | one type of error for both sides | [`StoreError`] |
 //!
 //! What is on disk:
@@ -40,21 +41,25 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use compio::{
     BufResult,
     fs::{File, OpenOptions},
-    io::{AsyncReadAt, AsyncWriteAtExt},
+    io::AsyncWriteAtExt,
 };
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use landbridge::{
     CompioPool, JoinError,
     channel::{
         self,
         spsc::{Receiver, Sender},
     },
+    fs::{Fs, ReadStream},
 };
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     metrics::Metrics,
@@ -64,7 +69,7 @@ use crate::{
 
 /// How much is read from a file at once, in bytes.
 const CHUNK: usize = 256 * 1024;
-/// How many chunks may be under way between the two runtimes, for each request.
+/// How many chunks may wait for whoever takes them, for each request.
 const CHUNKS_AHEAD: usize = 4;
 
 /// What a store refuses to go beyond.
@@ -115,9 +120,14 @@ pub(crate) enum StoreError {
     Job(JoinError),
 }
 
-// A full disk is the client's business (507), every other failure of it is ours (500).
+// A full disk is the client's business (507), every other failure of it is ours (500). Errors of `Fs`
+// are what the disk says, or have a `JoinError` inside.
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
+        let error = match error.downcast::<JoinError>() {
+            Ok(crossing) => return crossing.into(),
+            Err(disk) => disk,
+        };
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
             io::ErrorKind::FileTooLarge => Self::TooLarge {
@@ -157,6 +167,7 @@ pub(crate) struct Stored {
 #[derive(Clone)]
 pub(crate) struct Store {
     pool: CompioPool,
+    fs: Fs,
     shared: Arc<Shared>,
 }
 
@@ -187,10 +198,10 @@ impl Store {
         };
         let (lock, used) = {
             let (dir, dirs) = (dir.to_owned(), dirs.clone());
-            pool.run(|| blocking(move || prepare(&dir, &dirs)))
-                .await??
+            pool.run_blocking(move || prepare(&dir, &dirs)).await??
         };
         Ok(Self {
+            fs: Fs::new(&pool),
             pool,
             shared: Arc::new(Shared {
                 dirs,
@@ -207,41 +218,29 @@ impl Store {
 
     /// What is known of an object.
     pub(crate) async fn stat(&self, name: &ObjectName) -> Result<Meta, StoreError> {
-        let permit = self.admit()?;
-        let shared = Arc::clone(&self.shared);
-        let path = shared.dirs.object(name);
-        let queued = Instant::now();
-        // COPY: one question, one answer. `run` ends with whoever awaits it: if the client goes away,
-        // the job is cancelled. The closure is `Send`, the future that it makes need not be.
-        self.pool
-            .run(move || {
-                timed(shared, queued, permit, async move |_| {
-                    let meta = compio::fs::metadata(path).await.map_err(or_not_found)?;
-                    Meta::new(&meta)
-                })
-            })
-            .await?
+        let _operation = self.begin()?;
+        // COPY: one question, one answer.
+        let meta = self.fs.metadata(self.object(name)).await;
+        Meta::new(&meta.map_err(or_not_found)?)
     }
 
     /// Removes an object, for good: the directory is synced before this returns.
     pub(crate) async fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        let permit = self.admit()?;
-        let shared = Arc::clone(&self.shared);
-        let path = shared.dirs.object(name);
-        let queued = Instant::now();
+        let operation = self.begin()?;
+        let path = self.object(name);
         // COPY: `spawn` goes on when its handle is dropped. What has begun to change the disk is
-        // finished, and counted, whether the client waits for it or not.
+        // finished, and counted, whether the client waits for it or not. The closure is `Send`, the
+        // future that it makes need not be: it never leaves its worker.
         self.pool
-            .spawn(move || {
-                timed(shared, queued, permit, async move |shared| {
-                    {
-                        let _changing = shared.changing.lock().await;
-                        let meta = compio::fs::metadata(&path).await.map_err(or_not_found)?;
-                        compio::fs::remove_file(&path).await.map_err(or_not_found)?;
-                        shared.release(meta.len());
-                    }
-                    sync_dir(&shared.dirs.objects).await
-                })
+            .spawn(async move || {
+                let shared = &operation.shared;
+                {
+                    let _changing = shared.changing.lock().await;
+                    let meta = compio::fs::metadata(&path).await.map_err(or_not_found)?;
+                    compio::fs::remove_file(&path).await.map_err(or_not_found)?;
+                    shared.release(meta.len());
+                }
+                sync_dir(&shared.dirs.objects).await
             })
             .await?
     }
@@ -255,37 +254,26 @@ impl Store {
         after: Option<ObjectName>,
         limit: usize,
     ) -> Result<Vec<(ObjectName, u64)>, StoreError> {
-        let permit = self.admit()?;
-        let shared = Arc::clone(&self.shared);
-        let queued = Instant::now();
-        self.pool
-            .run(move || {
-                timed(shared, queued, permit, async move |shared| {
-                    let dir = shared.dirs.objects.clone();
-                    Ok(blocking(move || page(&dir, after.as_ref(), limit)).await?)
-                })
-            })
-            .await?
+        let operation = self.begin()?;
+        // COPY: what blocks for long has threads of its own, and one walk is one crossing.
+        let walk = move || page(&operation.shared.dirs.objects, after.as_ref(), limit);
+        Ok(self.pool.run_blocking(walk).await??)
     }
 
     /// Begins to store an object, of `length` bytes if that is known.
     ///
     /// Nothing can be seen of it before [`Upload::finish`].
     pub(crate) fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Upload, StoreError> {
-        let permit = self.admit()?;
+        let operation = self.begin()?;
         let mut space = Space::new(Arc::clone(&self.shared));
         space.grow_to(length.unwrap_or(0))?;
-        let shared = Arc::clone(&self.shared);
-        let path = shared.dirs.object(name);
+        let path = self.object(name);
         let (pieces, incoming) = channel::spsc(CHUNKS_AHEAD);
-        let queued = Instant::now();
         // COPY: a stream in. The job owns the file and never leaves its worker; the chunks follow
         // through a bounded channel, so a slow disk slows the client down instead of filling memory.
-        let job = self.pool.spawn(move || {
-            timed(shared, queued, permit, async move |shared| {
-                write_object(&shared, &path, incoming, space).await
-            })
-        });
+        let job = self
+            .pool
+            .spawn(move || write_object(operation, path, incoming, space));
         Ok(Upload { pieces, job })
     }
 
@@ -295,38 +283,26 @@ impl Store {
         name: &ObjectName,
         wanted: Option<Wanted>,
     ) -> Result<Download, StoreError> {
-        let permit = self.admit()?;
-        let shared = Arc::clone(&self.shared);
-        let path = shared.dirs.object(name);
-        let (opened, answer) = oneshot::channel();
+        let operation = self.begin()?;
+        let file = self.fs.open(self.object(name)).await;
+        let file = file.map_err(or_not_found)?;
+        let meta = Meta::new(&file.metadata().await?)?;
+        let length = meta.length;
+        let range = wanted.map_or(Ok(None), |wanted| wanted.resolve(length));
+        let range = range.map_err(|Unsatisfiable| StoreError::Range { length })?;
+        let sent = range.clone().unwrap_or(0..length);
+        let left = sent.end - sent.start;
         let (chunks, incoming) = channel::spsc(CHUNKS_AHEAD);
-        let queued = Instant::now();
-        // COPY: a stream out. One job opens the file, answers what it found, and reads ahead until
-        // the channel is full. Its handle may go: the job ends when nobody receives any more.
-        let job = self.pool.spawn(move || {
-            timed(shared, queued, permit, async move |shared| {
-                read_object(&shared, &path, wanted, opened, chunks).await;
-                Ok(())
-            })
-        });
-        match answer.await {
-            Ok(found) => {
-                let (meta, range) = found?;
-                Ok(Download {
-                    left: range
-                        .as_ref()
-                        .map_or(meta.length, |range| range.end - range.start),
-                    meta,
-                    range,
-                    chunks: incoming,
-                })
-            }
-            // The job went without an answer: its handle knows why.
-            Err(_) => match job.await? {
-                Ok(()) => Err(StoreError::Aborted),
-                Err(error) => Err(error),
-            },
-        }
+        // COPY: a stream out. The file stays what it was when it was opened, even if its name is given
+        // to another meanwhile.
+        let bytes = file.read_stream(sent, CHUNK);
+        tokio::spawn(feed(operation, bytes, chunks));
+        Ok(Download {
+            meta,
+            range,
+            left,
+            chunks: incoming,
+        })
     }
 
     /// Resolves when no operation is under way, and keeps out new ones until then.
@@ -358,10 +334,31 @@ impl Store {
     }
 
     /// COPY: back-pressure that a client can see. A queue would only make everybody wait.
-    fn admit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        Arc::clone(&self.shared.permits)
-            .try_acquire_owned()
-            .map_err(|_| StoreError::Busy)
+    fn begin(&self) -> Result<Operation, StoreError> {
+        let permits = Arc::clone(&self.shared.permits);
+        Ok(Operation {
+            _permit: permits.try_acquire_owned().map_err(|_| StoreError::Busy)?,
+            shared: Arc::clone(&self.shared),
+            begun: Instant::now(),
+        })
+    }
+
+    fn object(&self, name: &ObjectName) -> PathBuf {
+        self.shared.dirs.objects.join(name.to_file_name())
+    }
+}
+
+/// What is under way: it has its place, and is measured, until this is dropped, wherever that happens.
+/// (A closure that uses a part of it takes all of it: it has a destructor.)
+struct Operation {
+    shared: Arc<Shared>,
+    begun: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.shared.metrics.storage.record(self.begun.elapsed());
     }
 }
 
@@ -400,7 +397,7 @@ impl Upload {
     }
 }
 
-/// An object on its way out: a stream of its bytes. Dropped early, it ends the job that reads.
+/// An object on its way out: a stream of its bytes. Dropped early, it ends the task that reads.
 pub(crate) struct Download {
     pub(crate) meta: Meta,
     /// What is sent of the object, if not all of it.
@@ -429,7 +426,8 @@ impl Stream for Download {
                 this.left = this.left.saturating_sub(chunk.len() as u64);
                 Some(Ok(chunk))
             }
-            // The job ended too early: never to be taken for the end of the object.
+            // Nobody feeds it any more, or the file was cut short: never to be taken for the end of the
+            // object.
             None => {
                 this.left = 0;
                 Some(Err(io::ErrorKind::UnexpectedEof.into()))
@@ -439,8 +437,21 @@ impl Stream for Download {
     }
 }
 
+/// COPY: a body alone could not tell a client that reads nothing: nobody asks for its next chunk. So a
+/// task of its own reads ahead until the channel is full, and gives the client's place away if it stays
+/// full.
+async fn feed(operation: Operation, mut bytes: ReadStream, mut chunks: Sender<io::Result<Bytes>>) {
+    let stall = operation.shared.limits.stall;
+    while let Some(chunk) = bytes.next().await {
+        if !matches!(timeout(stall, chunks.send(chunk)).await, Ok(Ok(()))) {
+            // The client is gone, or reads nothing. What it has left of the stream ends too early.
+            return;
+        }
+    }
+}
+
 impl Meta {
-    fn new(meta: &compio::fs::Metadata) -> Result<Self, StoreError> {
+    fn new(meta: &fs::Metadata) -> Result<Self, StoreError> {
         Ok(Self {
             length: meta.len(),
             modified: meta.modified()?,
@@ -451,34 +462,20 @@ impl Meta {
 // ---------------------------------------------------------------------------------------------------
 // From here on, everything runs on the pool.
 
-/// Measures a job, and holds its permit until it is over.
-async fn timed<T>(
-    shared: Arc<Shared>,
-    queued: Instant,
-    permit: OwnedSemaphorePermit,
-    work: impl AsyncFnOnce(Arc<Shared>) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let started = Instant::now();
-    shared.metrics.crossing.record(started - queued);
-    let result = work(Arc::clone(&shared)).await;
-    shared.metrics.storage.record(started.elapsed());
-    drop(permit);
-    result
-}
-
 /// COPY: the whole of a durable, atomic write.
 async fn write_object(
-    shared: &Shared,
-    path: &Path,
+    operation: Operation,
+    path: PathBuf,
     incoming: Receiver<Piece>,
     space: Space,
 ) -> Result<Stored, StoreError> {
+    let shared = &operation.shared;
     let number = shared.uploads.fetch_add(1, Relaxed);
     let temporary = shared.dirs.incoming.join(format!("{number}.part"));
     let written = async {
         receive(&temporary, incoming, space)
             .await?
-            .commit(shared, &temporary, path)
+            .commit(shared, &temporary, &path)
             .await
     }
     .await;
@@ -529,76 +526,11 @@ async fn receive(
     Ok(space)
 }
 
-/// What a download begins with: the object, and the range of it that is sent, if not all.
-type Found = Result<(Meta, Option<Range<u64>>), StoreError>;
-
-/// COPY: reading ahead, but not far.
-async fn read_object(
-    shared: &Shared,
-    path: &Path,
-    wanted: Option<Wanted>,
-    opened: oneshot::Sender<Found>,
-    mut chunks: Sender<io::Result<Bytes>>,
-) {
-    let found = async {
-        let file = File::open(path).await.map_err(or_not_found)?;
-        let meta = Meta::new(&file.metadata().await?)?;
-        let length = meta.length;
-        let range = wanted.map_or(Ok(None), |wanted| wanted.resolve(length));
-        let range = range.map_err(|Unsatisfiable| StoreError::Range { length })?;
-        Ok((file, meta, range))
-    };
-    let (file, Range { mut start, end }) = match found.await {
-        Ok((file, meta, range)) => {
-            let all = range.clone().unwrap_or(0..meta.length);
-            if opened.send(Ok((meta, range))).is_err() {
-                return;
-            }
-            (file, all)
-        }
-        Err(error) => {
-            // An error here: the client is gone, nobody wants to know.
-            _ = opened.send(Err(error));
-            return;
-        }
-    };
-    // The file stays what it was when it was opened, even if its name is given to another meanwhile.
-    while start < end {
-        let room = usize::try_from(end - start).map_or(CHUNK, |left| left.min(CHUNK));
-        let BufResult(read, mut chunk) = file.read_at(BytesMut::with_capacity(room), start).await;
-        let chunk = match read {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {
-                chunk.truncate(room);
-                Ok(chunk.freeze())
-            }
-            Err(error) => Err(error),
-        };
-        let more = chunk.as_ref().map_or(0, Bytes::len) as u64;
-        let sent = compio::time::timeout(shared.limits.stall, chunks.send(chunk)).await;
-        if !matches!(sent, Ok(Ok(()))) || more == 0 {
-            // The client is gone, or reads nothing, or the disk failed. The receiver sees a stream
-            // that ends too early.
-            return;
-        }
-        start += more;
-    }
-}
-
 /// Makes the names in a directory durable. Works on both drivers: Compio opens a directory like a file.
 async fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     let dir = File::open(dir).await?;
     dir.sync_all().await?;
     Ok(dir.close().await?)
-}
-
-/// COPY: what Compio has no operation for goes to a thread that may block; here, walking a directory.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    compio::runtime::spawn_blocking(work)
-        .await
-        .map_err(|_| io::Error::other("the blocking work panicked"))?
 }
 
 fn or_not_found(error: io::Error) -> StoreError {
@@ -683,12 +615,6 @@ impl Shared {
 struct Dirs {
     objects: PathBuf,
     incoming: PathBuf,
-}
-
-impl Dirs {
-    fn object(&self, name: &ObjectName) -> PathBuf {
-        self.objects.join(name.to_file_name())
-    }
 }
 
 /// Makes the directories, takes the lock, removes unfinished uploads, and adds up what is stored.

@@ -50,7 +50,6 @@ fn command(args: &[&str]) -> Command {
 }
 
 /// `INT`, as Ctrl-C sends it, or `TERM`.
-#[cfg(unix)]
 fn send(child: &Child, signal: &str) {
     let kill = format!("kill -{signal} {}", child.id());
     let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
@@ -145,7 +144,6 @@ async fn a_crash_leaves_at_most_temporary_files_and_the_next_start_removes_them(
 }
 
 /// Ctrl-C: an upload under way is finished, connections that are kept are told, the process ends well.
-#[cfg(unix)]
 #[tokio::test]
 async fn a_signal_drains() -> Result<(), DemoError> {
     for signal in ["INT", "TERM"] {
@@ -171,7 +169,6 @@ async fn a_signal_drains() -> Result<(), DemoError> {
 }
 
 /// Ctrl-C in the middle of the demonstration, too, leaves nothing behind.
-#[cfg(unix)]
 #[test]
 fn an_interrupted_demonstration_removes_its_directory() {
     let temporary = tempfile::tempdir().unwrap();

@@ -1,0 +1,5 @@
+//! Time of whichever runtime polls.
+
+mod on_compio;
+
+pub(crate) use on_compio::OnCompio;
