@@ -41,7 +41,7 @@ pub(super) struct Reactor {
 impl Reactor {
     /// That of the current runtime.
     pub(super) fn here() -> io::Result<Rc<Self>> {
-        current(|runtime| Self::of(runtime))?
+        current(Self::of)?
     }
 
     fn of(runtime: &Runtime) -> io::Result<Rc<Self>> {
