@@ -847,7 +847,8 @@ fn a_buffer_that_panics_when_it_is_dropped_leaves_the_worker_alive() {
         for polls in 1..4 {
             let write = file.write_at(Bad(vec![1; 1 << 20]), 0);
             let written = support::poll_times(write, polls);
-            if let Some(Ok((_, bad))) = written {
+            if let Some(Ok((_, mut bad))) = written {
+                drop(std::mem::take(&mut bad.0));
                 std::mem::forget(bad);
             }
         }

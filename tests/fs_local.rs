@@ -36,6 +36,10 @@ fn what_is_not_known_to_be_local_is_opened_by_the_pool() {
         for _ in 0..2 {
             let path = "/proc/self/status";
             assert!(!is_done_here(&pool, async { fs.open(path).await.unwrap() }));
+            if !support::uses_io_uring(&pool) {
+                // A blocking thread, which nobody holds, may be quick.
+                continue;
+            }
             assert!(!is_done_here(&pool, async { fs.read(path).await.unwrap() }));
             assert!(!is_done_here(&pool, async {
                 fs.read_ranges(path, &[0..4, 8..9]).await.unwrap()
