@@ -31,7 +31,7 @@
 //! | what comes from Compio comes piece by piece | [`CompioPool::stream`](pool::CompioPool::stream) | at most a wake-up for each batch |
 //! | something blocks its thread | [`CompioPool::run_blocking`](pool::CompioPool::run_blocking) | a thread of the pool's own |
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
-//! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
+//! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo) | no hop; a socket without a copy, other streams with one |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
 //! | code for `tokio::net` is to have its sockets watched by Compio | `remote` (feature `net`, Unix) | nothing while there is something to do; a wake-up for each wait |
 //! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | two allocations, no hop |

@@ -17,6 +17,7 @@ use landbridge::{
     hyper::{CompioTimer, LocalExecutor},
     io::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, FileAsTokio, InFlight, Parts,
+        ReuniteError, SocketAsTokio, SocketParts, SocketReadAsTokio, SocketWriteAsTokio,
         TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
@@ -250,6 +251,12 @@ fn shims_go_where_their_streams_may() {
         CompioAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug];
         CompioReadAsTokio<&'static [u8]>: [!Send, !Sync, Unpin, Debug];
         CompioWriteAsTokio<Vec<u8>>: [!Send, !Sync, Unpin, Debug];
+        SocketAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        SocketAsTokio<compio::net::UnixStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        SocketReadAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        SocketWriteAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        ReuniteError<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug];
+        SocketParts<std::net::TcpStream>: [Send, Sync, Unpin, Debug];
         InFlight<CompioAsTokio<Stream>>: [!Send, !Sync, Unpin, Debug];
         Parts<&'static [u8], Vec<u8>>: [Send, Sync, Unpin, Debug];
         TokioAsCompio<tokio::net::TcpStream>: [Send, Sync, Unpin, Debug];

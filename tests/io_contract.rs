@@ -1,7 +1,7 @@
 //! The contract of every stream shim, case by case, over every kind of stream and on both drivers.
 //!
-//! `CompioAsTokio` stands alone over Compio's sockets. Over Tokio's streams it stands on
-//! `TokioAsCompio`, so that both shims carry every byte there.
+//! Compio's sockets are `SocketAsTokio`, and `CompioAsTokio` again. Over Tokio's streams that one
+//! stands on `TokioAsCompio`, so that both shims carry every byte there.
 
 mod io_support;
 
@@ -44,6 +44,21 @@ mod fixture {
         (ours.into_tokio_io(), tokio_tcp(peer))
     }
 
+    pub(super) fn compio_tcp_buffered() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tcp_pair();
+        let ours = compio::net::TcpStream::from_std(ours).unwrap();
+        (CompioAsTokio::new(ours), tokio_tcp(peer))
+    }
+
+    /// The halves as one stream again, each moved on its own.
+    #[cfg(unix)]
+    pub(super) fn compio_tcp_in_halves() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tcp_pair();
+        let ours = compio::net::TcpStream::from_std(ours).unwrap();
+        let (reader, writer) = ours.into_tokio_io().into_split();
+        (tokio::io::join(reader, writer), tokio_tcp(peer))
+    }
+
     pub(super) fn tokio_tcp_twice() -> (impl Stream, impl Stream) {
         let (ours, peer) = tcp_pair();
         let ours = tokio_tcp(ours).into_compio_io();
@@ -55,6 +70,13 @@ mod fixture {
         let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let ours = compio::net::UnixStream::from_std(ours).unwrap();
         (ours.into_tokio_io(), tokio_unix(peer))
+    }
+
+    #[cfg(unix)]
+    pub(super) fn compio_unix_buffered() -> (impl Stream, impl Stream) {
+        let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let ours = compio::net::UnixStream::from_std(ours).unwrap();
+        (CompioAsTokio::new(ours), tokio_unix(peer))
     }
 
     #[cfg(unix)]
@@ -405,9 +427,14 @@ macro_rules! contract {
 
 contract!(
     on_each_driver: compio_tcp,
+    compio_tcp_buffered,
+    #[cfg(unix)]
+    compio_tcp_in_halves,
     tokio_tcp_twice,
     #[cfg(unix)]
     compio_unix,
+    #[cfg(unix)]
+    compio_unix_buffered,
     #[cfg(unix)]
     tokio_unix_twice,
     hostile_pipe,
