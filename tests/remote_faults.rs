@@ -748,3 +748,66 @@ fn a_workers_own_tasks_may_use_sockets_that_it_watches() {
         assert_eq!(echoed.unwrap().unwrap().0, 100);
     });
 }
+
+/// A runtime that landbridge did not start is dropped by whoever started it, and nobody looks first whether
+/// there is an event on its way (fault 15 of `docs/upstream.md`; AddressSanitizer sees it).
+#[test]
+fn an_attached_runtime_may_be_dropped_with_events_on_their_way() {
+    let _watchdog = support::watchdog();
+    for _ in 0..20 {
+        let runtime = compio::runtime::Runtime::new().unwrap();
+        let net = Net::on(&runtime.enter(landbridge::CompioHandle::attach).unwrap());
+        let (mut near, mut far) = tcp_pair(&net);
+        assert!(poll_read(&mut near).is_pending());
+        // The watch is set up, and has told once.
+        runtime.block_on(async {
+            far.write_all(b"x").unwrap();
+            near.read_u8().await.unwrap();
+            assert!(poll_read(&mut near).is_pending());
+            compio::time::sleep(Duration::from_millis(1)).await;
+        });
+        for _ in 0..5 {
+            far.write_all(b"x").unwrap();
+            runtime.flush();
+        }
+        drop(runtime);
+        let all_there = |n: &io::Result<usize>| matches!(n, Ok(5));
+        eventually("it has arrived", || {
+            let mut room = [0; 8];
+            let mut peek = pin!(near.peek(&mut room));
+            matches!(futures::poll_now(peek.as_mut()), Poll::Ready(n) if all_there(&n))
+        });
+        assert_eq!(block_on(near.read(&mut [0; 8])).unwrap(), 5);
+        assert!(is_gone(&block_on(near.read(&mut [0; 8])).unwrap_err()));
+    }
+}
+
+/// The same at the end of a pool, which may not leave such events in the queue.
+#[test]
+fn a_pool_may_be_dropped_with_events_on_their_way() {
+    for_each_driver(|builder| {
+        for _ in 0..20 {
+            let pool = builder().build().unwrap();
+            let net = Net::new(&pool);
+            let mut pairs: Vec<_> = (0..8).map(|_| tcp_pair(&net)).collect();
+            for (near, _) in &mut pairs {
+                assert!(poll_read(near).is_pending());
+            }
+            support::assert_lives(&pool);
+            let held = hold(&pool);
+            for turn in 0..40 {
+                pairs[turn % 8].1.write_all(b"x").unwrap();
+            }
+            drop((net, pool));
+            drop(held);
+            for (near, far) in pairs {
+                drop(far);
+                let mut near = near.into_std().unwrap();
+                near.set_nonblocking(false).unwrap();
+                let mut all = Vec::new();
+                near.read_to_end(&mut all).unwrap();
+                assert_eq!(all, b"xxxxx");
+            }
+        }
+    });
+}

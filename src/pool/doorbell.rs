@@ -45,6 +45,12 @@ impl Doorbell {
         }
     }
 
+    /// Whether it is of a runtime whose loop is not ours.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) fn is_for_pump(&self) -> bool {
+        self.pump.is_some()
+    }
+
     pub(crate) fn ring(&self) {
         self.rings.fetch_add(1, Ordering::Relaxed);
         match &self.pump {

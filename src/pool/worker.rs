@@ -122,6 +122,12 @@ impl Shared {
         )
     }
 
+    /// Whether its loop is not ours, nor its runtime's end.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) fn is_attached(&self) -> bool {
+        self.doorbell.is_for_pump()
+    }
+
     fn with_doorbell(
         index: usize,
         driver: DriverKind,

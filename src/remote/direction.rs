@@ -112,6 +112,7 @@ impl Direction {
     }
 
     /// Not worth a try before something has happened.
+    #[cfg(all(test, landbridge_loom))]
     pub(super) fn waiting() -> Self {
         Self::with(0)
     }

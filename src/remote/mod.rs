@@ -35,7 +35,7 @@
 //! Every call first tries, on the caller's thread and without waiting: bytes go between the caller's buffer and
 //! the kernel, and nowhere else. Only what has to wait is the worker's, which watches the socket:
 //!
-//! | to be waited for | worker with a ring (Linux) | worker without |
+//! | to be waited for | worker with a ring (Linux) | worker without, attached runtime |
 //! |---|---|---|
 //! | something to be read, connections, datagrams | one request for as long as somebody waits for each event; no crossing | a poll, one crossing each time |
 //! | room to write, being connected | a poll, one crossing each time | the same |

@@ -44,25 +44,16 @@ pub(super) enum Way {
 impl<S: AsFd + Send + Sync + 'static> Source<S> {
     /// Of a socket that is non-blocking, on one of those workers.
     pub(super) fn new(socket: S, target: &Target) -> Self {
-        Self::at(target.pick_for_socket(), socket, Direction::new())
-    }
-
-    /// Of a socket that is being connected.
-    pub(super) fn connecting(socket: S, target: &Target) -> Self {
-        Self::at(target.pick_for_socket(), socket, Direction::waiting())
+        Self::on(target.pick_for_socket(), socket)
     }
 
     /// On that worker.
     pub(super) fn on(home: &Arc<Shared>, socket: S) -> Self {
-        Self::at(home, socket, Direction::new())
-    }
-
-    fn at(home: &Arc<Shared>, socket: S, write: Direction) -> Self {
         home.counts.0.sockets.fetch_add(1, Ordering::Relaxed);
         let inner = Inner {
             socket,
             read: Direction::new(),
-            write,
+            write: Direction::new(),
             home: Arc::clone(home),
         };
         Self {

@@ -128,7 +128,7 @@ mod many {
         type Control = ();
 
         fn pre_submit(&mut self, (): &mut ()) -> io::Result<Decision> {
-            // Never asked for: see `has_ring`.
+            // Never asked for: see `may_go_on`.
             Err(io::ErrorKind::Unsupported.into())
         }
 

@@ -84,7 +84,8 @@ impl TcpStream {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        let source = Source::connecting(std::net::TcpStream::from(socket), target);
+        // On one machine it may be there already: tried first, as everything is.
+        let source = Source::new(std::net::TcpStream::from(socket), target);
         source
             .io(Way::Write, |attempt| {
                 let socket = attempt.socket();

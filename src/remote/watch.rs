@@ -6,7 +6,8 @@
 //! arms it again when it next has to wait.
 //!
 //! Everything else is watched until the next event, whoever waits again sets up another watch: writes, which
-//! wait once for many bytes, and all on drivers that know nothing better.
+//! wait once for many bytes, all on drivers that know nothing better, and all on runtimes that are attached, whose
+//! end is not ours.
 
 use std::{
     future::{Future, poll_fn},
@@ -58,7 +59,7 @@ impl<S: AsFd + Send + Sync + 'static> Watch<S> {
 
     async fn run(mut self) {
         #[cfg(target_os = "linux")]
-        if self.way == Way::Read && has_ring() {
+        if self.way == Way::Read && may_go_on() {
             return self.go_on().await;
         }
         self.once().await;
@@ -160,14 +161,16 @@ impl<S: AsFd> AsFd for Held<S> {
     }
 }
 
+/// Whether the worker that this runs on may have requests in its ring that go on: only if landbridge sees to the
+/// ring's end, since Compio gives such a request up once for each event that is still in the queue then
+/// (`docs/upstream.md`). A pool's worker looks at its queue until nothing is in flight.
 #[cfg(target_os = "linux")]
-fn has_ring() -> bool {
+fn may_go_on() -> bool {
     use crate::pool::{DriverKind, with_local};
 
     with_local(|local| {
-        matches!(
-            local.shared.driver,
-            DriverKind::IoUring | DriverKind::IoUringTuned
-        )
+        let home = &local.shared;
+        let has_ring = matches!(home.driver, DriverKind::IoUring | DriverKind::IoUringTuned);
+        has_ring && !home.is_attached()
     }) == Some(true)
 }
