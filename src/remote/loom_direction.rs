@@ -96,8 +96,15 @@ impl Socket {
     }
 }
 
+/// [`model`] with two preemptions: with three, what loops under a lock takes minutes.
+fn small_model(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(body);
+}
+
 fn nothing_is_lost(watch: Watch, arrivals: usize) {
-    model(move || {
+    small_model(move || {
         let socket = Socket::new(watch);
         let peer = {
             let socket = socket.clone();
@@ -133,10 +140,7 @@ fn a_reader_gets_every_byte_of_watches_that_tell_once() {
 /// An event is everybody's: who gets nothing waits on, and who gets something leaves the next byte to others.
 #[test]
 fn two_readers_share_the_events() {
-    let mut builder = loom::model::Builder::new();
-    // Three threads and a lock: with three preemptions it takes minutes.
-    builder.preemption_bound = Some(2);
-    builder.check(|| {
+    small_model(|| {
         let socket = Socket::new(Watch::Once);
         let peer = {
             let socket = socket.clone();
