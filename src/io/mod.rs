@@ -17,6 +17,9 @@
 pub mod buf;
 #[cfg(feature = "pool")]
 mod compio_as_tokio;
+#[cfg(all(fuzzing, feature = "pool"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod into;
 #[cfg(feature = "pool")]
 mod state;

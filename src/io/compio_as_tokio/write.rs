@@ -210,7 +210,7 @@ impl<W> CompioWriteAsTokio<W> {
         let Some(stream) = engine.given_back.take() else {
             return Err(self);
         };
-        let error = engine.desk.side.borrow_mut().take_error();
+        let error = engine.desk.side.borrow_mut().last_error();
         Ok((stream, error))
     }
 
