@@ -7,6 +7,8 @@ pub use crossing::{
 };
 #[cfg(all(feature = "fs", unix))]
 pub use files::{CloseError, Misaligned};
+#[cfg(feature = "pool")]
+pub use handoff::{HandoffError, NotHandedOver};
 pub use messages::{SendError, TryRecvError, TrySendError};
 
 #[cfg(feature = "pool")]
@@ -537,6 +539,127 @@ mod files {
                 CloseError::Shared(_) => Self::new(io::ErrorKind::ResourceBusy, error.to_string()),
                 CloseError::Io(error) => error,
             }
+        }
+    }
+}
+
+#[cfg(feature = "pool")]
+mod handoff {
+    use std::{error, fmt, io};
+
+    /// Why an object was not handed over, with the object, which can be used as before; from
+    /// [`landbridge::handoff`](crate::handoff).
+    ///
+    /// Converts into [`io::Error`]; the object is dropped then.
+    pub struct HandoffError<S> {
+        error: io::Error,
+        object: S,
+    }
+
+    impl<S> HandoffError<S> {
+        #[cfg_attr(
+            not(any(feature = "net", all(feature = "fs", unix))),
+            expect(dead_code, reason = "nothing to hand over")
+        )]
+        pub(crate) const fn new(error: io::Error, object: S) -> Self {
+            Self { error, object }
+        }
+
+        /// What went wrong. [`NotHandedOver`] is inside, if it was not the operating system or the runtime
+        /// that refused.
+        #[must_use]
+        pub const fn error(&self) -> &io::Error {
+            &self.error
+        }
+
+        /// The kind of what went wrong.
+        #[must_use]
+        pub fn kind(&self) -> io::ErrorKind {
+            self.error.kind()
+        }
+
+        /// Why, if it was neither the operating system nor the runtime that refused.
+        #[must_use]
+        pub fn reason(&self) -> Option<NotHandedOver> {
+            self.error.get_ref()?.downcast_ref().copied()
+        }
+
+        /// The object.
+        #[must_use]
+        pub fn into_object(self) -> S {
+            self.object
+        }
+
+        /// What went wrong, and the object.
+        #[must_use]
+        pub fn into_parts(self) -> (io::Error, S) {
+            (self.error, self.object)
+        }
+    }
+
+    impl<S> From<HandoffError<S>> for io::Error {
+        fn from(error: HandoffError<S>) -> Self {
+            error.error
+        }
+    }
+
+    impl<S> fmt::Debug for HandoffError<S> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("HandoffError")
+                .field("error", &self.error)
+                .finish_non_exhaustive()
+        }
+    }
+
+    impl<S> fmt::Display for HandoffError<S> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "not handed over: {}", self.error)
+        }
+    }
+
+    impl<S> error::Error for HandoffError<S> {
+        fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+            Some(&self.error)
+        }
+    }
+
+    /// What stood against a hand-off. Comes inside the [`io::Error`] of a [`HandoffError`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum NotHandedOver {
+        /// A clone uses the object, or an operation does that the kernel has not given back yet.
+        #[error("a clone or an operation in flight still uses it")]
+        InUse,
+        /// It was to go to Compio, and this is not within a Compio runtime.
+        #[error("there is no Compio runtime here")]
+        NoCompio,
+        /// It was to go to Tokio, or is a file of Tokio's, and this is not within Tokio's context.
+        #[error("there is no Tokio runtime in whose context this is")]
+        NoTokio,
+        /// It was to go to a Tokio runtime that was built without `enable_io`.
+        #[error("the I/O of the Tokio runtime in whose context this is is not enabled")]
+        NoTokioIo,
+        /// It is a file of Tokio's that has no position, such as a FIFO: what was read ahead for a read that
+        /// was dropped could neither be given back nor be seen.
+        #[error(
+            "what Tokio may have read ahead of it cannot be given back, since it has no cursor"
+        )]
+        NoCursor,
+        /// It belongs to a completion port, which keeps what it has.
+        #[error("it belongs to a completion port for good")]
+        Bound,
+    }
+
+    impl From<NotHandedOver> for io::Error {
+        fn from(error: NotHandedOver) -> Self {
+            let kind = match error {
+                NotHandedOver::InUse => io::ErrorKind::ResourceBusy,
+                NotHandedOver::NoCursor | NotHandedOver::Bound => io::ErrorKind::Unsupported,
+                NotHandedOver::NoCompio | NotHandedOver::NoTokio | NotHandedOver::NoTokioIo => {
+                    io::ErrorKind::Other
+                }
+            };
+            Self::new(kind, error)
         }
     }
 }

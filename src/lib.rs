@@ -33,6 +33,8 @@
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
+//! | a socket, pipe or file is to belong to the other runtime | [`handoff`] | once, a few system calls |
+//! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |
 //! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
 //! | a library serves both runtimes | [`rt::spawn_local`] | no hop |
@@ -82,10 +84,11 @@
 //!
 //! # Features
 //!
-//! `pool` and `net` are on by default. `pool` is the crossing in both directions, always with Compio's
+//! `pool`, `net` and `fs` are on by default. `pool` is the crossing in both directions, always with Compio's
 //! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
-//! the sockets of both runtimes; `shim` alone is the shims without either runtime; `test-util` is
-//! `test_util::both`. `hyper`, off by default, is what hyper asks of a runtime: an executor and a timer.
+//! the sockets of both runtimes, and their hand-off; `fs` is files; `shim` alone is the shims without either
+//! runtime; `test-util` is `test_util::both`. `hyper`, off by default, is what hyper asks of a runtime: an
+//! executor and a timer.
 //!
 //! Off by default, to see what goes on: `metrics` publishes a pool's figures through the `metrics` facade
 //! (`CompioPool::metrics_reporter`), and so to any exporter. `tracing` makes a span for each crossing
@@ -130,6 +133,8 @@ pub use channel::Wait;
 #[cfg(feature = "pool")]
 pub use error::JoinError;
 #[cfg(feature = "pool")]
+pub use io::handoff;
+#[cfg(feature = "pool")]
 pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
 pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
@@ -145,6 +150,10 @@ struct Spawning;
 #[cfg(all(doctest, feature = "fs", unix))]
 #[doc = include_str!("../docs/files.md")]
 struct Files;
+
+#[cfg(all(doctest, feature = "net", feature = "fs", unix))]
+#[doc = include_str!("../docs/io.md")]
+struct Io;
 
 #[cfg(all(doctest, feature = "net", target_os = "linux"))]
 #[doc = include_str!("../docs/upstream.md")]

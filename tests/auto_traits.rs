@@ -11,12 +11,13 @@ use landbridge::{
         spsc::{Permit, Receiver, Sender},
     },
     error::{
-        AttachError, BuildError, HostError, JoinError, PanicPayload, SendError, TryRecvError,
-        TrySendError,
+        AttachError, BuildError, HandoffError, HostError, JoinError, NotHandedOver, PanicPayload,
+        SendError, TryRecvError, TrySendError,
     },
     hyper::{CompioTimer, LocalExecutor},
     io::{
-        CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, InFlight, Parts, TokioAsCompio,
+        CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, FileAsTokio, InFlight, Parts,
+        TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
     pool::{
@@ -252,6 +253,10 @@ fn shims_go_where_their_streams_may() {
         InFlight<CompioAsTokio<Stream>>: [!Send, !Sync, Unpin, Debug];
         Parts<&'static [u8], Vec<u8>>: [Send, Sync, Unpin, Debug];
         TokioAsCompio<tokio::net::TcpStream>: [Send, Sync, Unpin, Debug];
+        FileAsTokio: [!Send, !Sync, Unpin, Debug, !Clone];
+        HandoffError<tokio::net::TcpStream>: [Send, Sync, Unpin, Debug, !Clone];
+        HandoffError<Stays>: [!Send, !Sync, Unpin, Debug];
+        NotHandedOver: [Send, Sync, Unpin, Debug, Clone, Copy];
         TokioAsCompio<Stays>: [!Send, !Sync, Unpin, Debug];
         BufError<Vec<u8>>: [Send, Sync, Unpin, Debug];
         AsBuf<Stays>: [!Send, !Sync, Unpin, Debug];

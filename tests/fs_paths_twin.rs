@@ -100,20 +100,20 @@ twins! {
 }
 
 /// A file system of 64 KiB for temporary files, where this process may mount one.
+#[allow(unsafe_code, reason = "mounts of one's own")]
 fn make_the_disk_small() {
     use rustix::{mount, thread};
 
-    // Of this thread and those that it starts.
-    // SAFETY: no descriptor table is split.
-    #[allow(unsafe_code, reason = "a name space of one's own")]
-    let mounted = unsafe { thread::unshare_unsafe(thread::UnshareFlags::NEWNS) }
+    // SAFETY: no descriptor table is split. It is for this thread and those that it starts.
+    let alone = unsafe { thread::unshare_unsafe(thread::UnshareFlags::NEWNS) };
+    let mounted = alone
         .and_then(|()| {
             let private = mount::MountPropagationFlags::PRIVATE | mount::MountPropagationFlags::REC;
             mount::mount_change("/", private)
         })
         .and_then(|()| {
             let flags = mount::MountFlags::empty();
-            mount::mount("tmpfs", &std::env::temp_dir(), "tmpfs", flags, c"size=64k")
+            mount::mount("tmpfs", std::env::temp_dir(), "tmpfs", flags, c"size=64k")
         });
     if let Err(error) = mounted {
         eprintln!("with a large disk: {error}");

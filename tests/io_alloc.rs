@@ -10,10 +10,12 @@ use std::task::{Context, Waker};
 use compio::BufResult;
 use compio::buf::IntoInner;
 use compio::buf::IoBuf;
+use compio::driver::DriverType;
 use compio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use compio::net::UnixStream;
+use compio::runtime::Runtime;
 use io_support::{on_each_driver, settle};
-use landbridge::io::{CompioAsTokio, TokioAsCompio};
+use landbridge::io::{CompioAsTokio, IntoTokioIo, TokioAsCompio, copy_bidirectional};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Counts what this thread allocates; each test of a binary has a thread of its own.
@@ -24,6 +26,8 @@ thread_local! {
     static LIVE: Cell<isize> = const { Cell::new(0) };
     /// Calls for half a kibibyte or more: buffers, not the drivers' entries.
     static BUFFERS: Cell<usize> = const { Cell::new(0) };
+    /// Calls for what `copy_bidirectional` copies through, small or large.
+    static COPIED_THROUGH: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(calls: usize, bytes: isize) {
@@ -31,6 +35,9 @@ fn count(calls: usize, bytes: isize) {
     let _ = LIVE.try_with(|l| l.set(l.get() + bytes));
     if bytes >= 512 {
         let _ = BUFFERS.try_with(|b| b.set(b.get() + 1));
+    }
+    if bytes == 8 << 10 || bytes >= 64 << 10 {
+        let _ = COPIED_THROUGH.try_with(|c| c.set(c.get() + 1));
     }
 }
 
@@ -175,6 +182,113 @@ fn tokio_as_compio_allocates_nothing_at_all() {
             peer.read_exact(&mut [0; 64]).await.unwrap();
         }
         assert_eq!(CALLS.get() - before, 0);
+    });
+}
+
+/// Files allocate beside Compio's own operations only what the first of each kind needs.
+#[cfg(unix)]
+#[test]
+fn file_as_tokio_allocates_nothing_per_operation() {
+    use compio::io::{AsyncReadAtExt as _, AsyncWriteAtExt as _};
+    use tokio::io::AsyncSeekExt as _;
+
+    async fn file() -> compio::fs::File {
+        let file = tempfile::tempfile().unwrap();
+        landbridge::handoff::file_to_compio(file).await.unwrap()
+    }
+
+    /// Without what the polling driver makes room for events with, as often as it happens to look for some.
+    fn calls() -> usize {
+        match Runtime::with_current(|runtime| runtime.driver_type()) {
+            DriverType::Poll => CALLS.get() - BUFFERS.get(),
+            _ => CALLS.get(),
+        }
+    }
+
+    on_each_driver(|| async {
+        let mut native = file().await;
+        let mut buffer = vec![7; 4096];
+        let mut before = 0;
+        for round in 0..2 * ROUNDS {
+            if round == ROUNDS {
+                before = calls();
+            }
+            let BufResult(written, same) = native.write_all_at(buffer, 0).await;
+            written.unwrap();
+            let BufResult(read, same) = native.read_exact_at(same, 0).await;
+            read.unwrap();
+            buffer = same;
+        }
+        let natively = calls() - before;
+
+        let mut shimmed = file().await.into_tokio_io();
+        for round in 0..2 * ROUNDS {
+            if round == ROUNDS {
+                before = calls();
+            }
+            shimmed.write_all(&buffer).await.unwrap();
+            shimmed.flush().await.unwrap();
+            shimmed.rewind().await.unwrap();
+            shimmed.read_exact(&mut buffer).await.unwrap();
+            shimmed.rewind().await.unwrap();
+        }
+        let shimmed = calls() - before;
+        // Nor is it the same each time how often its blocking pool starts a thread. One for each operation would be
+        // four times this.
+        let by_chance = match Runtime::with_current(|runtime| runtime.driver_type()) {
+            DriverType::Poll => ROUNDS / 2,
+            _ => 0,
+        };
+        assert!(
+            shimmed <= natively + by_chance,
+            "{shimmed} allocations, natively {natively}"
+        );
+    });
+}
+
+/// Bursts and small messages by turns: the buffers change hands, and none is made.
+#[test]
+fn copying_makes_no_buffer_for_a_piece() {
+    on_each_driver(|| async {
+        let (one, other) = StdUnixStream::pair().unwrap();
+        one.set_nonblocking(true).unwrap();
+        other.set_nonblocking(true).unwrap();
+        let mut left = tokio::net::UnixStream::from_std(one).unwrap();
+        let mut client = tokio::net::UnixStream::from_std(other).unwrap();
+        let (right, mut server) = pair();
+        let exchange = async {
+            let mut buffers = 0;
+            let (message, mut answer) = (vec![7; 100_000], vec![0; 100_000]);
+            let mut there = Vec::with_capacity(message.len());
+            for round in 0..4 * 20 {
+                if round == 20 {
+                    buffers = COPIED_THROUGH.get();
+                }
+                let len = [100_000, 64, 9_000, 8_192][round % 4];
+                let sent = client.write_all(&message[..len]);
+                let echoed = async {
+                    there.clear();
+                    let BufResult(got, filled) = server
+                        .read_exact(std::mem::take(&mut there).slice(..len))
+                        .await;
+                    got.unwrap();
+                    let BufResult(sent, filled) = server.write_all(filled).await;
+                    sent.unwrap();
+                    there = filled.into_inner();
+                };
+                let (sent, ()) = futures::future::join(sent, echoed).await;
+                sent.unwrap();
+                client.read_exact(&mut answer[..len]).await.unwrap();
+            }
+            let buffers = COPIED_THROUGH.get() - buffers;
+            client.shutdown().await.unwrap();
+            compio::io::AsyncWrite::shutdown(&mut server).await.unwrap();
+            buffers
+        };
+        let copied = copy_bidirectional(&mut left, &right);
+        let (buffers, copied) = futures::future::join(exchange, copied).await;
+        assert_eq!(copied.unwrap().0, 20 * (100_000 + 64 + 9_000 + 8_192));
+        assert_eq!(buffers, 0);
     });
 }
 

@@ -9,10 +9,13 @@
     reason = "the fuzzer takes the modules too, as they are"
 )]
 
+mod io_support;
 #[path = "io_model/model.rs"]
 mod model;
 #[path = "io_model/play.rs"]
 mod play;
+#[path = "io_model/socket.rs"]
+mod socket;
 #[path = "io_model/users.rs"]
 mod users;
 #[path = "io_model/wire.rs"]
@@ -296,6 +299,99 @@ mod stacked {
                 let mut model = Model::new(&wire, shim);
                 model.play(&mut user, &case.moves).await;
                 model.finish(&mut user).await;
+            });
+        }
+    }
+}
+
+/// The kernel's sockets, on both drivers; bytes and ends, since faults cannot be made to order.
+mod sockets {
+    use compio::driver::DriverType;
+    use model::Far;
+    use play::on_driver;
+    use socket::{Socket, SocketPeer};
+    use users::User;
+
+    use super::*;
+
+    async fn play<S: Socket>(user: &mut impl User, shim: Shim, peer: S, moves: &[Move]) {
+        let peer = SocketPeer::new(peer);
+        let mut model = Model::new(&peer, shim);
+        model.play(user, moves).await;
+        model.finish(user).await;
+        let accepted = model.into_accepted();
+        assert!(peer.join() == accepted);
+    }
+
+    fn tcp() -> (std::net::TcpStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (ours, listener.accept().unwrap().0)
+    }
+
+    /// So small that writes have to wait.
+    #[cfg(unix)]
+    fn unix() -> (
+        std::os::unix::net::UnixStream,
+        std::os::unix::net::UnixStream,
+    ) {
+        let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&ours, 4096).unwrap();
+        (ours, peer)
+    }
+
+    fn drivers() -> impl Strategy<Value = DriverType> {
+        prop_oneof![Just(DriverType::IoUring), Just(DriverType::Poll)]
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        /// Any stream of Compio's, a socket among them.
+        #[test]
+        fn compio_as_tokio_over_tcp_keeps_the_contract(case in case(), driver in drivers()) {
+            on_driver(driver, async {
+                let (ours, peer) = tcp();
+                let ours = compio::net::TcpStream::from_std(ours).unwrap();
+                let mut user = TokioUser::buffered(CompioAsTokio::with_capacity(ours, case.capacity));
+                play(&mut user, case.buffers(), peer, &case.moves).await;
+            });
+        }
+
+        /// The same, with little room in the kernel.
+        #[cfg(unix)]
+        #[test]
+        fn compio_as_tokio_over_unix_keeps_the_contract(case in case(), driver in drivers()) {
+            on_driver(driver, async {
+                let (ours, peer) = unix();
+                let ours = compio::net::UnixStream::from_std(ours).unwrap();
+                let mut user = TokioUser::buffered(CompioAsTokio::with_capacity(ours, case.capacity));
+                play(&mut user, case.buffers(), peer, &case.moves).await;
+            });
+        }
+
+        /// Tokio's sockets in a Compio program.
+        #[test]
+        fn tokio_as_compio_over_tcp_keeps_the_contract(case in case(), driver in drivers()) {
+            on_driver(driver, async {
+                let (ours, peer) = tcp();
+                ours.set_nonblocking(true).unwrap();
+                let ours = tokio::net::TcpStream::from_std(ours).unwrap();
+                let mut user = CompioUser(TokioAsCompio::new(ours));
+                play(&mut user, Shim::Direct, peer, &case.moves).await;
+            });
+        }
+
+        /// The same, with little room in the kernel.
+        #[cfg(unix)]
+        #[test]
+        fn tokio_as_compio_over_unix_keeps_the_contract(case in case(), driver in drivers()) {
+            on_driver(driver, async {
+                let (ours, peer) = unix();
+                ours.set_nonblocking(true).unwrap();
+                let ours = tokio::net::UnixStream::from_std(ours).unwrap();
+                let mut user = CompioUser(TokioAsCompio::new(ours));
+                play(&mut user, Shim::Direct, peer, &case.moves).await;
             });
         }
     }

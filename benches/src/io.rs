@@ -5,6 +5,8 @@
 //! since the wall clock mostly measures the wake-ups between the two. Left out: accepting, the
 //! first rounds, and the client.
 
+pub mod copy;
+
 use std::{
     cell::Cell,
     future::Future,
@@ -60,7 +62,24 @@ pub const ROWS: &[Row] = &[
             )
         },
     },
+    Row {
+        name: "io.copy_bidirectional",
+        unit: "CPU us/MiB",
+        peer_name: "tokio::io::copy_bidirectional",
+        goal: Some(1.00),
+        doc: "copying both ways at once between a socket of Tokio's, driven by a runtime of one thread, and a \
+              socket of Compio's on a pool's worker with Tokio's context; the peer has both sockets on a \
+              current-thread runtime. CPU time of the process without the client's thread, for each MiB. \
+              Nothing is pinned.",
+        round: |config| {
+            let rounds = config.operations(COPY_ROUNDS) as usize;
+            config.both(|_| copy::across(rounds), |_| copy::within_tokio(rounds))
+        },
+    },
 ];
+
+/// Bursts each way in a round of the row that copies.
+const COPY_ROUNDS: u64 = 500;
 
 /// Messages of each connection in a round of a row.
 const ROUNDS: u64 = 2_000;

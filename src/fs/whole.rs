@@ -220,36 +220,10 @@ impl Op for ReadWhole {
             None => open(self.path, READ).await?,
         };
         let owner = Arc::new(Owner::new(file, self.pool));
-        let mut bytes = self.bytes;
-        let BufResult(known, stat) = submit(FileStat::new(Arc::clone(&owner))).await;
-        let len = known.map_or(0, |_| stat.into_inner().st_size);
-        let rest = usize::try_from(len)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(bytes.len());
-        bytes.try_reserve_exact(match rest {
-            0 => UNKNOWN,
-            rest => rest.saturating_add(1),
-        })?;
-        loop {
-            let filled = bytes.len();
-            if filled == bytes.capacity() {
-                bytes.try_reserve(PROBE)?;
-            }
-            let end = bytes.capacity().min(filled + CHUNK);
-            let read = sys::ring_read(
-                Arc::clone(&owner),
-                bytes.slice(filled..end),
-                Position::At(filled as u64),
-            );
-            let BufResult(n, rest) = read.await;
-            bytes = rest.into_inner();
-            if n? == 0 {
-                break;
-            }
-        }
+        let read = read_all(&owner, self.bytes).await;
         // Nothing was written that could be lost.
         _ = close(owner).await;
-        Ok(bytes)
+        read
     }
 
     fn refused(self, error: JoinError) -> Self::Output {
@@ -284,20 +258,10 @@ impl Op for WriteWhole {
             return RunBlocking::new(threads, || self.block()).await?;
         }
         let owner = Arc::new(Owner::new(open(self.path, WRITE).await?, self.pool));
-        let bytes = self.bytes;
-        let mut written = 0;
-        while written < bytes.len() {
-            let end = bytes.len().min(written + CHUNK);
-            // Not at the cursor: where the kernel takes a part of a write only, it does not move it.
-            let at = Position::At(written as u64);
-            let chunk = Bytes::slice(&bytes, written..end);
-            let BufResult(n, _) = sys::ring_write(Arc::clone(&owner), chunk, at).await;
-            match n? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => written += n,
-            }
-        }
-        close(owner).await
+        let written = write_all(&owner, self.bytes).await;
+        // Also after an error: who removes the file then has its room back.
+        let closed = close(owner).await;
+        written.and(closed)
     }
 
     fn refused(self, error: JoinError) -> Self::Output {
@@ -317,6 +281,50 @@ async fn open(path: CString, flags: i32) -> io::Result<StdFile> {
     opened?;
     let fd: OwnedFd = op.into_inner();
     Ok(fd.into())
+}
+
+/// On the ring of the worker that this runs on: all that is behind `bytes`.
+async fn read_all(owner: &Arc<Owner>, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let BufResult(known, stat) = submit(FileStat::new(Arc::clone(owner))).await;
+    let len = known.map_or(0, |_| stat.into_inner().st_size);
+    let rest = usize::try_from(len)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(bytes.len());
+    bytes.try_reserve_exact(match rest {
+        0 => UNKNOWN,
+        rest => rest.saturating_add(1),
+    })?;
+    loop {
+        let filled = bytes.len();
+        if filled == bytes.capacity() {
+            bytes.try_reserve(PROBE)?;
+        }
+        let end = bytes.capacity().min(filled + CHUNK);
+        let at = Position::At(filled as u64);
+        let BufResult(n, rest) =
+            sys::ring_read(Arc::clone(owner), bytes.slice(filled..end), at).await;
+        bytes = rest.into_inner();
+        if n? == 0 {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// On the ring of the worker that this runs on.
+async fn write_all(owner: &Arc<Owner>, bytes: Bytes) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let end = bytes.len().min(written + CHUNK);
+        // Not at the cursor: where the kernel takes a part of a write only, it does not move it.
+        let at = Position::At(written as u64);
+        let chunk = Bytes::slice(&bytes, written..end);
+        let BufResult(n, _) = sys::ring_write(Arc::clone(owner), chunk, at).await;
+        match n? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => written += n,
+        }
+    }
+    Ok(())
 }
 
 /// On the ring of the worker that this runs on, here and now if no operation has it any more.

@@ -9,6 +9,9 @@
 //! | a Compio stream whose halves are independent | Tokio's traits | [`CompioAsTokio`] | one copy each way; idle, at most 1 KiB | `Send`; the stream's own methods, until [`into_parts`](CompioAsTokio::into_parts) |
 //! | a Compio stream that is only read, or only written | Tokio's traits | [`CompioReadAsTokio`], [`CompioWriteAsTokio`] | the same, for one direction | the same |
 //! | a stream whose two halves share a lock (TLS of Compio's own, `compio::io::util::split`) | Tokio's traits | none of these: a read that waits would hold up every write. Use TLS of Tokio's over [`CompioAsTokio`] | | |
+//! | a Compio file | Tokio's traits | `FileAsTokio` (feature `fs`) | one copy each way | `Send`; calls with a position, but for its `get_ref` |
+//! | a Tokio stream and a Compio stream | the bytes of one in the other | [`copy`](copy()), [`copy_bidirectional`] | the one buffer of each direction | – |
+//! | a socket, pipe or file of one runtime | the same of the other, for good | [`handoff`] (feature `pool`) | once, a few system calls | – |
 //! | bytes in a type of somebody else's | an owned buffer | [`buf`] | nothing, but for [`buf::BufMutBuf`] one allocation a buffer | – |
 //!
 //! [`into_tokio_io`](IntoTokioIo::into_tokio_io) and [`into_compio_io`](IntoCompioIo::into_compio_io)
@@ -17,10 +20,16 @@
 pub mod buf;
 #[cfg(feature = "pool")]
 mod compio_as_tokio;
+mod copy;
+#[cfg(feature = "fs")]
+mod file_as_tokio;
 #[cfg(all(fuzzing, feature = "pool"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "pool")]
+pub mod handoff;
 mod into;
+mod progress;
 #[cfg(feature = "pool")]
 mod state;
 mod tokio_as_compio;
@@ -29,6 +38,11 @@ mod tokio_as_compio;
 pub use compio_as_tokio::{
     CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, DROP_GRACE, InFlight, Parts,
 };
+pub use copy::{
+    CopyTo, ToCompio, ToTokio, copy, copy_bidirectional, copy_bidirectional_with_sizes,
+};
+#[cfg(feature = "fs")]
+pub use file_as_tokio::FileAsTokio;
 pub use into::IntoCompioIo;
 #[cfg(feature = "pool")]
 pub use into::IntoTokioIo;

@@ -65,6 +65,10 @@ pub trait Far {
     fn end(&self);
     /// Takes so many bytes, now or when they come.
     fn take(&self, count: usize);
+    /// Takes what has to be taken so that there is room for so many bytes.
+    fn make_room(&self, count: usize) {
+        self.take(count);
+    }
     /// What has been taken from `from` on.
     fn taken_from(&self, from: usize) -> Vec<u8>;
     /// The stream in memory, if it is one: it can fail, and knows more.
@@ -155,7 +159,7 @@ impl<'a, F: Far> Model<'a, F> {
             Move::WriteInto { len, room } => {
                 if !self.write(user, &[*len], Patience::Polls(2)).await {
                     // Enough for what the shim keeps, and one more.
-                    self.far.take(self.kept_outward() + 1 + room);
+                    self.far.make_room(self.kept_outward() + 1 + room);
                     self.write(user, &[*len], Patience::Endless).await;
                 }
             }
@@ -445,8 +449,8 @@ impl<'a, F: Far> Model<'a, F> {
         self.compared.get() == self.accepted.len()
     }
 
-    pub fn accepted_len(&self) -> usize {
-        self.accepted.len()
+    pub fn into_accepted(self) -> Vec<u8> {
+        self.accepted
     }
 
     pub fn all_is_told(&self) -> bool {

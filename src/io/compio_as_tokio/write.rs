@@ -19,6 +19,7 @@ use compio_buf::{BufResult, IoBuf};
 use compio_io::AsyncWrite;
 
 use super::window::Window;
+use crate::io::progress::after_write;
 use crate::io::state::{Job, LARGE, Wish, WriteSide};
 
 /// How long a dropped shim goes on with the bytes it has accepted: 10 seconds.
@@ -128,21 +129,6 @@ async fn next_job(desk: &Desk) -> Option<Job> {
         None => Poll::Pending,
     })
     .await
-}
-
-/// How a write of `len` bytes ends, or `None` if it goes on from `done`.
-fn after_write(result: io::Result<usize>, done: &mut usize, len: usize) -> Option<io::Result<()>> {
-    match result {
-        Ok(0) => return Some(Err(io::ErrorKind::WriteZero.into())),
-        Ok(count) if count <= len - *done => *done += count,
-        Ok(_) => {
-            let error = "the stream says it wrote more than it was given";
-            return Some(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
-        }
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-        Err(e) => return Some(Err(e)),
-    }
-    (*done == len).then_some(Ok(()))
 }
 
 impl<W: AsyncWrite + 'static> CompioWriteAsTokio<W> {
