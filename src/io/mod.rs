@@ -28,6 +28,8 @@ mod file_as_tokio;
 pub mod fuzzing;
 #[cfg(feature = "pool")]
 pub mod handoff;
+#[cfg(feature = "pool")]
+mod home;
 mod into;
 mod progress;
 #[cfg(feature = "pool")]
