@@ -96,6 +96,13 @@ mod fixture {
         handshake(ours, peer).await
     }
 
+    /// There TLS has to keep bytes to itself, until it is flushed.
+    pub(super) async fn tls_over_narrow_pipe_made_owned() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tokio::io::duplex(1000);
+        let (ours, peer) = handshake(Hostile::new(ours), peer).await;
+        (CompioAsTokio::new(TokioAsCompio::new(ours)), peer)
+    }
+
     /// Tokio's TLS over Tokio's socket, handed to a Compio program, and that to a Tokio library.
     pub(super) async fn tls_over_tokio_made_owned() -> (impl Stream, impl Stream) {
         let (ours, peer) = tcp_pair();
@@ -255,6 +262,7 @@ mod case {
         assert!(ours.is_write_vectored());
         let slices = [b"".as_slice(), b"ov", b"er", b"", b" the bridge"].map(IoSlice::new);
         let count = ours.write_vectored(&slices).await.unwrap();
+        ours.flush().await.unwrap();
         let mut at_peer = vec![0; count];
         peer.read_exact(&mut at_peer).await.unwrap();
         assert_eq!(at_peer, b"over the bridge"[..count]);
@@ -478,4 +486,5 @@ tls_contract!(
     tls_over_compio_buffered,
     tls_over_hostile_pipe,
     tls_over_tokio_made_owned,
+    tls_over_narrow_pipe_made_owned,
 );

@@ -72,6 +72,37 @@ fn a_move() -> impl Strategy<Value = Move> {
     ]
 }
 
+/// What chance alone seldom brings together.
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let few = || 1..8_usize;
+    let group = prop_oneof![
+        20 => a_move().prop_map(|a_move| vec![a_move]),
+        // An error right behind the bytes that fill the first of several buffers.
+        1 => (few(), 1..7_u8).prop_map(|(len, polls)| vec![
+            Move::PeerSends(len),
+            Move::PeerFails,
+            Move::ReadOtherwise { room: 3 * len, polls },
+        ]),
+        // An error right behind the first of several slices.
+        1 => (few(), few(), 1..7_u8).prop_map(|(first, second, polls)| vec![
+            Move::PeerTakes(3_000),
+            Move::WriteFailsIn(first),
+            Move::Write { lens: vec![first, second], polls },
+        ]),
+        // Two errors that nobody waits for: that of a flush, and that of a write behind it.
+        1 => (few(), few()).prop_map(|(first, second)| vec![
+            Move::PeerTakes(3_000),
+            Move::Write { lens: vec![first], polls: 1 },
+            Move::FlushFails,
+            Move::Flush { polls: 1 },
+            Move::Write { lens: vec![second], polls: 1 },
+            Move::WriteFailsIn(0),
+            Move::Settle,
+        ]),
+    ];
+    vec(group, 0..30).prop_map(|groups| groups.concat())
+}
+
 /// How a stream behaves, how large the buffers over it are, and what is done to them.
 #[derive(Clone, Debug)]
 struct Case {
@@ -87,18 +118,14 @@ fn case() -> impl Strategy<Value = Case> {
         0..4_u8,
     );
     let capacity = prop_oneof![0..4_usize, 0..300_usize, 0..3_000_usize];
-    (
-        vec(pace, 0..6),
-        capacity,
-        any::<bool>(),
-        vec(a_move(), 0..40),
-    )
-        .prop_map(|(paces, capacity, vectored, moves)| Case {
+    (vec(pace, 0..6), capacity, any::<bool>(), moves()).prop_map(
+        |(paces, capacity, vectored, moves)| Case {
             paces,
             capacity,
             vectored,
             moves,
-        })
+        },
+    )
 }
 
 impl Case {
@@ -307,9 +334,7 @@ mod stacked {
 /// The kernel's sockets, on both drivers; bytes and ends, since faults cannot be made to order.
 mod sockets {
     use compio::driver::DriverType;
-    use model::Far;
-    use play::on_driver;
-    use socket::{Socket, SocketPeer};
+    use socket::{Socket, SocketPeer, on_driver};
     use users::User;
 
     use super::*;

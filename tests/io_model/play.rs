@@ -55,24 +55,3 @@ pub fn alone<T>(case: impl Future<Output = T>) -> T {
         }
     })
 }
-
-/// Runs a case with sockets, on one of Compio's drivers and with Tokio's context.
-///
-/// # Panics
-///
-/// When nobody has been woken for a minute: what takes that long hangs.
-pub fn on_driver(driver: DriverType, case: impl Future<Output = ()>) {
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let _context = tokio.enter();
-    let Some(runtime) = super::io_support::runtime_on(driver) else {
-        return;
-    };
-    let case = compio::time::timeout(Duration::from_secs(60), case);
-    runtime
-        .block_on(case)
-        .expect("somebody waits, and nobody will wake him");
-}

@@ -4,6 +4,9 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use compio::driver::DriverType;
 
 use super::model::Far;
 use super::wire::Wire;
@@ -129,4 +132,25 @@ impl<S: Socket> Far for SocketPeer<S> {
     fn wire(&self) -> Option<&Wire> {
         None
     }
+}
+
+/// Runs a case with sockets, on one of Compio's drivers and with Tokio's context.
+///
+/// # Panics
+///
+/// When nobody has been woken for a minute: what takes that long hangs.
+pub fn on_driver(driver: DriverType, case: impl Future<Output = ()>) {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let _context = tokio.enter();
+    let Some(runtime) = crate::io_support::runtime_on(driver) else {
+        return;
+    };
+    let case = compio::time::timeout(Duration::from_secs(60), case);
+    runtime
+        .block_on(case)
+        .expect("somebody waits, and nobody will wake him");
 }

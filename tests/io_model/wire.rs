@@ -44,6 +44,8 @@ pub type Pace = (usize, u8);
 pub struct Wire {
     inbound: RefCell<VecDeque<Event>>,
     ended: Cell<bool>,
+    /// How often a read has met the end.
+    ends: Cell<usize>,
     taken: RefCell<Vec<u8>>,
     room: Cell<usize>,
     flushed: Cell<Option<usize>>,
@@ -70,6 +72,7 @@ impl Wire {
         Rc::new(Self {
             inbound: RefCell::default(),
             ended: Cell::new(false),
+            ends: Cell::new(0),
             taken: RefCell::default(),
             room: Cell::new(0),
             flushed: Cell::new(None),
@@ -250,7 +253,11 @@ impl Wire {
                 *self.reader.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            Some(Event::End) => Ok(Vec::new()),
+            Some(Event::End) => {
+                self.ends.set(self.ends.get() + 1);
+                assert!(self.ends.get() < 1_000, "the end is met again and again");
+                Ok(Vec::new())
+            }
             Some(Event::Error(tag)) => Err(io::Error::other(*tag)),
             Some(Event::Byte(_)) => {
                 let mut bytes = Vec::new();

@@ -366,8 +366,8 @@ mod tests {
         let a_move = prop_oneof![
             8 => (0..500_usize).prop_map(WriteMove::Accept),
             8 => Just(WriteMove::Job),
-            8 => prop::bool::weighted(0.95).prop_map(WriteMove::End),
-            4 => Just(WriteMove::Flush),
+            8 => prop::bool::weighted(0.8).prop_map(WriteMove::End),
+            6 => Just(WriteMove::Flush),
             1 => Just(WriteMove::Shutdown),
         ];
         prop::collection::vec(a_move, 0..200)
