@@ -3,13 +3,15 @@
 #[cfg(feature = "pool")]
 pub use crossing::{
     AttachError, BuildError, DefaultIsSet, HostError, JoinError, NoDefaultPool, NoSuchWorker,
-    NotOnWorker, PanicPayload, TrySpawnError,
+    NotOnWorker, OnThreadError, PanicPayload, TrySpawnError,
 };
 #[cfg(all(feature = "fs", unix))]
 pub use files::{CloseError, Misaligned};
 #[cfg(feature = "pool")]
 pub use handoff::{HandoffError, NotHandedOver};
 pub use messages::{SendError, TryRecvError, TrySendError};
+#[cfg(all(feature = "net", unix))]
+pub use sockets::ReuniteError;
 
 #[cfg(feature = "pool")]
 mod crossing {
@@ -277,6 +279,33 @@ mod crossing {
 
     impl From<NotOnWorker> for io::Error {
         fn from(error: NotOnWorker) -> Self {
+            Self::other(error)
+        }
+    }
+
+    /// Why a value that stays on its thread cannot be used; from
+    /// [`OnThread`](crate::context::OnThread).
+    ///
+    /// Converts into [`io::Error`].
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum OnThreadError {
+        /// This is not its thread.
+        #[error("it stays on thread {home}, and this is thread {here}")]
+        #[non_exhaustive]
+        Elsewhere {
+            /// The name, if it has one, and the id of its thread.
+            home: String,
+            /// The same of this one.
+            here: String,
+        },
+        /// It was dropped with the worker, or the attached runtime, that it was made on, or with its thread.
+        #[error("it is gone, with the runtime that it was made on")]
+        Gone,
+    }
+
+    impl From<OnThreadError> for io::Error {
+        fn from(error: OnThreadError) -> Self {
             Self::other(error)
         }
     }
@@ -662,4 +691,15 @@ mod handoff {
             Self::new(kind, error)
         }
     }
+}
+
+#[cfg(all(feature = "net", unix))]
+mod sockets {
+    use crate::remote::{OwnedReadHalf, OwnedWriteHalf, Stream};
+
+    /// The halves are of different streams; here they are back. From
+    /// [`OwnedReadHalf::reunite`](crate::remote::OwnedReadHalf::reunite).
+    #[derive(Debug, thiserror::Error)]
+    #[error("the halves are of different streams")]
+    pub struct ReuniteError<S: Stream>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
 }

@@ -31,8 +31,10 @@
 //! | what comes from Compio comes piece by piece | [`CompioPool::stream`](pool::CompioPool::stream) | at most a wake-up for each batch |
 //! | something blocks its thread | [`CompioPool::run_blocking`](pool::CompioPool::run_blocking) | a thread of the pool's own |
 //! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
-//! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo), [`io::CompioAsTokio`] | no hop, one copy |
+//! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo) | no hop; a socket without a copy, other streams with one |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
+//! | code for `tokio::net` is to have its sockets watched by Compio | `remote` (feature `net`, Unix) | nothing while there is something to do; a wake-up for each wait |
+//! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | two allocations, no hop |
 //! | a socket, pipe or file is to belong to the other runtime | [`handoff`] | once, a few system calls |
 //! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |
 //! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
@@ -86,6 +88,8 @@
 //!
 //! `pool`, `net` and `fs` are on by default. `pool` is the crossing in both directions, always with Compio's
 //! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
+//! the sockets of both runtimes, and `remote`, sockets for Tokio code on a pool; `shim` alone is the shims without either runtime; `test-util` is
+//! `test_util::both`.
 //! the sockets of both runtimes, and their hand-off; `fs` is files; `shim` alone is the shims without either
 //! runtime; `test-util` is `test_util::both`. `hyper`, off by default, is what hyper asks of a runtime: an
 //! executor and a timer.
@@ -108,6 +112,8 @@
 pub use compio;
 
 pub mod channel;
+#[cfg(feature = "pool")]
+pub mod context;
 pub mod error;
 #[cfg(all(feature = "fs", unix))]
 pub mod fs;
@@ -118,6 +124,8 @@ pub mod io;
 mod pad;
 #[cfg(feature = "pool")]
 pub mod pool;
+#[cfg(all(feature = "net", unix))]
+pub mod remote;
 #[cfg(feature = "pool")]
 pub mod rt;
 #[cfg(feature = "pool")]

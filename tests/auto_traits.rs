@@ -17,6 +17,7 @@ use landbridge::{
     hyper::{CompioTimer, LocalExecutor},
     io::{
         CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio, FileAsTokio, InFlight, Parts,
+        ReuniteError, SocketAsTokio, SocketParts, SocketReadAsTokio, SocketWriteAsTokio,
         TokioAsCompio,
         buf::{AsBuf, AsBufMut, BufError, BufMutBuf},
     },
@@ -250,6 +251,12 @@ fn shims_go_where_their_streams_may() {
         CompioAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug];
         CompioReadAsTokio<&'static [u8]>: [!Send, !Sync, Unpin, Debug];
         CompioWriteAsTokio<Vec<u8>>: [!Send, !Sync, Unpin, Debug];
+        SocketAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        SocketAsTokio<compio::net::UnixStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        SocketReadAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        SocketWriteAsTokio<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug, !Clone];
+        ReuniteError<compio::net::TcpStream>: [!Send, !Sync, Unpin, Debug];
+        SocketParts<std::net::TcpStream>: [Send, Sync, Unpin, Debug];
         InFlight<CompioAsTokio<Stream>>: [!Send, !Sync, Unpin, Debug];
         Parts<&'static [u8], Vec<u8>>: [Send, Sync, Unpin, Debug];
         TokioAsCompio<tokio::net::TcpStream>: [Send, Sync, Unpin, Debug];
@@ -398,5 +405,72 @@ mod files {
         is_send(&file.sync_all());
         is_send(&file.clone().close());
         is_send(&file.into_std());
+    }
+}
+
+/// What stays is not in the wrapper.
+#[test]
+fn a_wrapper_crosses_threads_whatever_it_is_around() {
+    use landbridge::{context::OnThread, error::OnThreadError};
+
+    assert_traits! {
+        OnThread<Stays>: [Send, Sync, Unpin, Clone, Debug];
+        OnThread<Moves>: [Send, Sync, Unpin, Clone, Debug];
+        OnThread<std::marker::PhantomPinned>: [Send, Sync, Unpin, Debug];
+        OnThread<Staying>: [Send, Sync, Unpin, Debug, Future, !Clone];
+        OnThreadError: [Send, Sync, Unpin, Clone, Debug];
+    }
+}
+
+#[cfg(all(feature = "net", unix))]
+mod sockets {
+    use landbridge::{
+        error::ReuniteError,
+        remote::{
+            ListenOptions, Net, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpStream,
+            UdpSocket, UnixListener, UnixStream, WriteHalf,
+        },
+    };
+
+    use super::*;
+
+    assert_traits! {
+        Net: [Send, Sync, Unpin, Clone, Debug];
+        ListenOptions: [Send, Sync, Unpin, Clone, Debug];
+        TcpListener: [Send, Sync, Unpin, Debug, !Clone];
+        TcpStream: [Send, Sync, Unpin, Debug, !Clone];
+        UnixListener: [Send, Sync, Unpin, Debug, !Clone];
+        UnixStream: [Send, Sync, Unpin, Debug, !Clone];
+        UdpSocket: [Send, Sync, Unpin, Debug, !Clone];
+        ReadHalf<'static, TcpStream>: [Send, Sync, Unpin, Debug];
+        WriteHalf<'static, UnixStream>: [Send, Sync, Unpin, Debug];
+        OwnedReadHalf<TcpStream>: [Send, Sync, Unpin, Debug, !Clone];
+        OwnedWriteHalf<UnixStream>: [Send, Sync, Unpin, Debug, !Clone];
+        ReuniteError<TcpStream>: [Send, Sync, Unpin, Debug];
+    }
+
+    /// Tokio moves tasks between threads.
+    #[test]
+    fn what_a_socket_does_may_be_awaited_in_a_task_of_tokios() {
+        fn is_send<T: Send>(_: &T) {}
+
+        let pool = CompioPool::builder().threads(1).build().unwrap();
+        let net = Net::new(&pool);
+        is_send(&TcpStream::connect_in(&net, ("localhost", 1)));
+        is_send(&TcpListener::bind_in(&net, "localhost:0"));
+        is_send(&UdpSocket::bind_in(&net, String::new()));
+        is_send(&UnixStream::connect_in(&net, "x"));
+        let (one, _other) = UnixStream::pair_in(&net).unwrap();
+        is_send(&one.readable());
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::from_std_in(&net, socket).unwrap();
+        is_send(&socket.recv_from(&mut []));
+        is_send(&socket.send_to(&[], "localhost:1"));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::from_std_in(&net, listener).unwrap();
+        is_send(&listener.accept());
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = TcpStream::from_std_in(&net, stream).unwrap();
+        is_send(&stream.peek(&mut []));
     }
 }

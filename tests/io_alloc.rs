@@ -15,7 +15,9 @@ use compio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use compio::net::UnixStream;
 use compio::runtime::Runtime;
 use io_support::{on_each_driver, settle};
-use landbridge::io::{CompioAsTokio, IntoTokioIo, TokioAsCompio, copy_bidirectional};
+use landbridge::io::{
+    CompioAsTokio, IntoTokioIo, SocketAsTokio, TokioAsCompio, copy_bidirectional,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Counts what this thread allocates; each test of a binary has a thread of its own.
@@ -109,8 +111,14 @@ async fn native(len: usize) -> usize {
 }
 
 async fn shimmed(len: usize) -> usize {
-    let (ours, mut peer) = pair();
-    let mut ours = CompioAsTokio::new(ours);
+    let (ours, peer) = pair();
+    echoed(CompioAsTokio::new(ours), peer, len).await
+}
+
+async fn echoed<S>(mut ours: S, mut peer: UnixStream, len: usize) -> usize
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
     let (mut a, mut b) = (Vec::with_capacity(len), vec![0; len]);
     let mut before = 0;
     for round in 0..2 * ROUNDS {
@@ -138,6 +146,37 @@ fn compio_as_tokio_allocates_nothing_per_operation() {
             shimmed <= native,
             "{shimmed} allocations, natively {native}"
         );
+    });
+}
+
+/// Bytes go between the kernel and the caller; only a wait is an operation.
+#[test]
+fn socket_as_tokio_allocates_nothing_per_operation() {
+    on_each_driver(|| async {
+        let native = native(64).await;
+        let (ours, peer) = pair();
+        let shimmed = echoed(SocketAsTokio::new(ours), peer, 64).await;
+        assert!(
+            shimmed <= native,
+            "{shimmed} allocations, natively {native}"
+        );
+    });
+}
+
+/// The kernel takes and fills the caller's memory, however much that is.
+#[test]
+fn socket_as_tokio_holds_no_byte_that_a_peer_does_not_read() {
+    on_each_driver(|| async {
+        let (ours, _peer) = pair();
+        let mut ours = SocketAsTokio::new(ours);
+        let bytes = vec![7; 1 << 20];
+        let mut cx = Context::from_waker(Waker::noop());
+        let before = LIVE.get();
+        for _ in 0..1000 {
+            let _ = std::pin::pin!(ours.write(&bytes)).poll(&mut cx);
+        }
+        let held = LIVE.get() - before;
+        assert!(held < 4096, "{held} bytes");
     });
 }
 
@@ -339,6 +378,49 @@ fn an_idle_shim_holds_at_most_a_kibibyte_more_than_a_native_stream() {
         settle().await;
         let shimmed = (LIVE.get() - before) / STREAMS as isize;
         eprintln!("idle: {native} bytes natively, {shimmed} with the shim");
+        assert!(
+            shimmed <= native + 1024,
+            "{native} bytes natively, {shimmed} with the shim"
+        );
+    });
+}
+
+/// The same bound for the sockets' own shim, which is well below it.
+#[test]
+fn an_idle_socket_holds_at_most_a_kibibyte_more_than_a_native_one() {
+    const STREAMS: usize = 100;
+    type Idle = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+    fn waiting(
+        streams: Vec<UnixStream>,
+        idle: &mut Vec<Idle>,
+        read: impl Fn(UnixStream) -> Idle,
+    ) -> isize {
+        let mut cx = Context::from_waker(Waker::noop());
+        let before = LIVE.get();
+        for stream in streams {
+            let mut future = read(stream);
+            assert!(future.as_mut().poll(&mut cx).is_pending());
+            idle.push(future);
+        }
+        (LIVE.get() - before) / STREAMS as isize
+    }
+    on_each_driver(|| async {
+        let mut idle = Vec::with_capacity(2 * STREAMS);
+        let pairs = || (0..STREAMS).map(|_| pair()).unzip::<_, _, Vec<_>, Vec<_>>();
+        let (ours, _peers) = pairs();
+        let native = waiting(ours, &mut idle, |mut ours| {
+            Box::pin(async move {
+                let _ = ours.read(Vec::with_capacity(64)).await;
+            })
+        });
+        let (ours, _peers) = pairs();
+        let shimmed = waiting(ours, &mut idle, |ours| {
+            let mut ours = SocketAsTokio::new(ours);
+            Box::pin(async move {
+                let _ = ours.read(&mut [0; 64]).await;
+            })
+        });
+        eprintln!("idle: {native} bytes natively, {shimmed} with the socket's shim");
         assert!(
             shimmed <= native + 1024,
             "{native} bytes natively, {shimmed} with the shim"

@@ -1,7 +1,7 @@
 //! The contract of every stream shim, case by case, over every kind of stream and on both drivers.
 //!
-//! `CompioAsTokio` stands alone over Compio's sockets. Over Tokio's streams it stands on
-//! `TokioAsCompio`, so that both shims carry every byte there.
+//! Compio's sockets are `SocketAsTokio`, and `CompioAsTokio` again. Over Tokio's streams that one
+//! stands on `TokioAsCompio`, so that both shims carry every byte there.
 
 mod io_support;
 
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use io_support::tls::handshake;
 use io_support::{Hostile, on_each_driver, pattern, settle};
 use landbridge::io::{CompioAsTokio, IntoCompioIo, IntoTokioIo, TokioAsCompio};
+use landbridge::rt::spawn_local;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
@@ -44,6 +45,21 @@ mod fixture {
         (ours.into_tokio_io(), tokio_tcp(peer))
     }
 
+    pub(super) fn compio_tcp_buffered() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tcp_pair();
+        let ours = compio::net::TcpStream::from_std(ours).unwrap();
+        (CompioAsTokio::new(ours), tokio_tcp(peer))
+    }
+
+    /// The halves as one stream again, each moved on its own.
+    #[cfg(unix)]
+    pub(super) fn compio_tcp_in_halves() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tcp_pair();
+        let ours = compio::net::TcpStream::from_std(ours).unwrap();
+        let (reader, writer) = ours.into_tokio_io().into_split();
+        (tokio::io::join(reader, writer), tokio_tcp(peer))
+    }
+
     pub(super) fn tokio_tcp_twice() -> (impl Stream, impl Stream) {
         let (ours, peer) = tcp_pair();
         let ours = tokio_tcp(ours).into_compio_io();
@@ -55,6 +71,13 @@ mod fixture {
         let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let ours = compio::net::UnixStream::from_std(ours).unwrap();
         (ours.into_tokio_io(), tokio_unix(peer))
+    }
+
+    #[cfg(unix)]
+    pub(super) fn compio_unix_buffered() -> (impl Stream, impl Stream) {
+        let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let ours = compio::net::UnixStream::from_std(ours).unwrap();
+        (CompioAsTokio::new(ours), tokio_unix(peer))
     }
 
     #[cfg(unix)]
@@ -309,13 +332,13 @@ mod case {
         mut peer: impl Stream,
     ) {
         let (mut reader, mut writer) = tokio::io::split(ours);
-        let read = compio::runtime::spawn(async move {
+        let read = spawn_local(async move {
             let mut byte = [0];
             reader.read_exact(&mut byte).await.unwrap();
             byte
         });
         settle().await;
-        let write = compio::runtime::spawn(async move {
+        let write = spawn_local(async move {
             writer.write_all(b"first").await.unwrap();
             writer.flush().await.unwrap();
             writer
@@ -387,12 +410,12 @@ fn poll_write(stream: &mut impl Stream, bytes: &[u8]) -> Poll<usize> {
 }
 
 macro_rules! contract {
-    ($($(#[$attribute:meta])* $fixture:ident),* $(,)?) => {$(
+    ($on:path: $($(#[$attribute:meta])* $fixture:ident),* $(,)?) => {$(
         $(#[$attribute])*
         mod $fixture {
             use super::*;
 
-            contract!(@ { fixture::$fixture() }:
+            contract!(@ $on, { fixture::$fixture() }:
                 /// The first thing anybody expects of a stream.
                 bytes_arrive_in_order_both_ways
                 /// A shim that waits to fill its buffer stalls every request-response protocol.
@@ -424,11 +447,11 @@ macro_rules! contract {
             );
         }
     )*};
-    (@ $pair:block: $($(#[$attribute:meta])* $case:ident)*) => {$(
+    (@ $on:path, $pair:block: $($(#[$attribute:meta])* $case:ident)*) => {$(
         $(#[$attribute])*
         #[test]
         fn $case() {
-            on_each_driver(|| async {
+            $on(|| async {
                 let (ours, peer) = $pair;
                 let mut case = pin!(case::$case(ours, peer));
                 poll_fn(|cx| case.as_mut().poll(cx)).await;
@@ -438,10 +461,15 @@ macro_rules! contract {
 }
 
 contract!(
-    compio_tcp,
+    on_each_driver: compio_tcp,
+    compio_tcp_buffered,
+    #[cfg(unix)]
+    compio_tcp_in_halves,
     tokio_tcp_twice,
     #[cfg(unix)]
     compio_unix,
+    #[cfg(unix)]
+    compio_unix_buffered,
     #[cfg(unix)]
     tokio_unix_twice,
     hostile_pipe,
@@ -455,7 +483,7 @@ macro_rules! tls_contract {
         mod $fixture {
             use super::*;
 
-            contract!(@ { fixture::$fixture().await }:
+            contract!(@ on_each_driver, { fixture::$fixture().await }:
                 /// The first thing anybody expects of a stream.
                 bytes_arrive_in_order_both_ways
                 /// A shim that waits to fill its buffer stalls every request-response protocol.
@@ -488,3 +516,81 @@ tls_contract!(
     tls_over_tokio_made_owned,
     tls_over_narrow_pipe_made_owned,
 );
+
+/// Sockets of a pool's, used from Tokio.
+#[cfg(unix)]
+mod remote {
+    use std::cell::RefCell;
+
+    use landbridge::remote::{Net, TcpStream, UnixStream};
+    use landbridge::{CompioPool, Driver};
+
+    use super::*;
+
+    thread_local! {
+        static NET: RefCell<Option<Net>> = const { RefCell::new(None) };
+    }
+
+    fn with_net<R>(f: impl FnOnce(&Net) -> R) -> R {
+        NET.with_borrow(|net| f(net.as_ref().unwrap()))
+    }
+
+    /// Runs the body on Tokio, beside a pool on each driver.
+    pub(super) fn from_tokio<F: Future<Output = ()>>(body: impl Fn() -> F) {
+        for driver in [Driver::Polling, Driver::IoUring] {
+            let pool = CompioPool::builder().threads(1).driver(driver).build();
+            let pool = match pool {
+                Ok(pool) => pool,
+                Err(error) if driver == Driver::IoUring => {
+                    eprintln!("skipped on io_uring: {error}");
+                    continue;
+                }
+                Err(error) => panic!("no polling driver: {error}"),
+            };
+            NET.set(Some(Net::new(&pool)));
+            let tokio = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            tokio::task::LocalSet::new().block_on(&tokio, body());
+            NET.set(None);
+        }
+    }
+
+    mod fixture {
+        use super::*;
+
+        pub(super) fn remote_tcp() -> (impl Stream, impl Stream) {
+            let (ours, peer) = tcp_pair();
+            let ours = with_net(|net| TcpStream::from_std_in(net, ours)).unwrap();
+            (ours, tokio_tcp(peer))
+        }
+
+        pub(super) fn remote_tcp_in_halves() -> (impl Stream, impl Stream) {
+            let (ours, peer) = tcp_pair();
+            let ours = with_net(|net| TcpStream::from_std_in(net, ours)).unwrap();
+            let (reader, writer) = ours.into_split();
+            (tokio::io::join(reader, writer), tokio_tcp(peer))
+        }
+
+        pub(super) fn remote_tcp_both_ends() -> (impl Stream, impl Stream) {
+            let (ours, peer) = tcp_pair();
+            let remote = |stream| with_net(|net| TcpStream::from_std_in(net, stream)).unwrap();
+            (remote(ours), remote(peer))
+        }
+
+        pub(super) fn remote_unix() -> (impl Stream, impl Stream) {
+            let (ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+            let ours = with_net(|net| UnixStream::from_std_in(net, ours)).unwrap();
+            (ours, tokio_unix(peer))
+        }
+    }
+
+    contract!(
+        from_tokio: remote_tcp,
+        remote_tcp_in_halves,
+        remote_tcp_both_ends,
+        remote_unix,
+    );
+}

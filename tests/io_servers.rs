@@ -5,6 +5,8 @@
 mod io_support;
 mod support;
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use compio::net::TcpStream;
 use futures::{SinkExt, StreamExt, TryStreamExt, future::try_join_all};
@@ -131,5 +133,88 @@ fn a_postgres_query_is_cancelled_from_another_connection() {
         let (waited, ()) = futures::future::join(waits, cancels).await;
         assert_eq!(waited.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
         client.batch_execute("SELECT 1").await.unwrap();
+    });
+}
+
+/// Over a `remote` socket, whose handle is `Send` as the client wants it: commands from many tasks on one
+/// connection, large values, transactions, and what another client publishes.
+#[test]
+fn a_redis_client_runs_over_a_remote_socket() {
+    use landbridge::remote::{Net, TcpStream};
+    use redis::{AsyncCommands, RedisConnectionInfo, aio::MultiplexedConnection};
+
+    // Its driver borrows it.
+    static INFO: LazyLock<RedisConnectionInfo> = LazyLock::new(RedisConnectionInfo::default);
+
+    let _watchdog = watchdog();
+    let Some(server) = Server::redis() else {
+        return;
+    };
+    support::for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let net = Net::new(&pool);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let connect = async || {
+                let stream = TcpStream::connect_in(&net, server.address).await.unwrap();
+                let made = MultiplexedConnection::new(&INFO, stream).await;
+                let (connection, driver) = made.unwrap();
+                (connection, tokio::spawn(driver))
+            };
+            let (mut connection, driver) = connect().await;
+
+            let tasks = (0..200).map(|id| {
+                let mut connection = connection.clone();
+                tokio::spawn(async move {
+                    let value = pattern(if id == 50 { 3 << 20 } else { id * 31 });
+                    () = connection.set(id, &value).await.unwrap();
+                    let back: Vec<u8> = connection.get(id).await.unwrap();
+                    assert!(back == value);
+                })
+            });
+            try_join_all(tasks).await.unwrap();
+
+            let (first, sum): (i64, i64) = redis::pipe()
+                .atomic()
+                .del("counter")
+                .ignore()
+                .incr("counter", 2)
+                .incr("counter", 40)
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!((first, sum), (2, 42));
+
+            // A list that is waited for on one connection, and filled over another.
+            let (mut other, other_driver) = connect().await;
+            let waits = redis::cmd("BLPOP").arg("queue").arg(0).to_owned();
+            let (popped, ()) = futures::future::join(
+                waits.query_async::<(String, String)>(&mut connection),
+                async {
+                    // The server has it when a client is blocked.
+                    loop {
+                        let info: String = redis::cmd("INFO")
+                            .arg("clients")
+                            .query_async(&mut other)
+                            .await
+                            .unwrap();
+                        if info.contains("blocked_clients:1") {
+                            break;
+                        }
+                    }
+                    () = other.rpush("queue", "across").await.unwrap();
+                },
+            )
+            .await;
+            assert_eq!(popped.unwrap(), ("queue".to_owned(), "across".to_owned()));
+
+            drop((connection, other));
+            driver.await.unwrap();
+            other_driver.await.unwrap();
+        });
     });
 }

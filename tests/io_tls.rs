@@ -5,7 +5,7 @@ mod io_support;
 use compio::net::{TcpListener, TcpStream};
 use io_support::tls::configs;
 use io_support::{on_each_driver, pattern};
-use landbridge::io::CompioAsTokio;
+use landbridge::io::{CompioAsTokio, IntoTokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -18,7 +18,7 @@ fn a_mebibyte_is_echoed_through_tls_on_both_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = compio::runtime::spawn(async move {
-            let socket = CompioAsTokio::new(listener.accept().await.unwrap().0);
+            let socket = listener.accept().await.unwrap().0.into_tokio_io();
             let stream = TlsAcceptor::from(server).accept(socket).await.unwrap();
             let (mut reader, mut writer) = tokio::io::split(stream);
             tokio::io::copy(&mut reader, &mut writer).await.unwrap();

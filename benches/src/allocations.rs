@@ -1,4 +1,4 @@
-//! How often the heap was asked for memory.
+//! How often the heap was asked for memory, and how much of it is held.
 //!
 //! A binary that counts makes [`Counting`] its global allocator. Outside of [`during`] that costs every
 //! call one load of a flag that nobody writes, on both sides of a row alike.
@@ -7,11 +7,13 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 static ON: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);
+/// Bytes taken less bytes given back while counting was on.
+static LIVE: AtomicI64 = AtomicI64::new(0);
 
 /// The system's allocator, with a counter that can be switched on.
 #[derive(Clone, Copy, Debug)]
@@ -20,33 +22,46 @@ pub struct Counting;
 // SAFETY: every call is passed on to `System` as it came; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
+        note(1, layout.size(), 0);
         // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract, which is `System`'s.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note();
+        note(1, layout.size(), 0);
         // SAFETY: as in `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        note();
+        note(1, new_size, layout.size());
         // SAFETY: as in `alloc`; `block` came from `System`, by way of the methods above.
         unsafe { System.realloc(block, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        note(0, 0, layout.size());
         // SAFETY: as in `realloc`.
         unsafe { System.dealloc(block, layout) }
     }
 }
 
-fn note() {
+fn note(calls: u64, taken: usize, given_back: usize) {
     if ON.load(Ordering::Relaxed) {
-        COUNT.fetch_add(1, Ordering::Relaxed);
+        COUNT.fetch_add(calls, Ordering::Relaxed);
+        LIVE.fetch_add(taken as i64 - given_back as i64, Ordering::Relaxed);
     }
+}
+
+/// Bytes that all threads hold more after `work` than before it, and what it returned. One call at a
+/// time.
+///
+/// # Panics
+/// As [`during`].
+pub async fn live_during<T>(work: impl Future<Output = T>) -> (i64, T) {
+    let before = LIVE.load(Ordering::Relaxed);
+    let (_, result) = during(work).await;
+    (LIVE.load(Ordering::Relaxed) - before, result)
 }
 
 /// Allocations and reallocations of all threads while `work` runs, and what it returned. One call at a

@@ -8,16 +8,16 @@ const IN_A_ROW: u8 = 128;
 /// Own counting, also on Tokio: it needs no feature, is the same on every runtime, and is bounded just
 /// as Tokio's budget is. One forced pause in 128 messages is not measurable.
 #[derive(Debug)]
-pub(super) struct Budget(u8);
+pub(crate) struct Budget(u8);
 
 impl Budget {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(IN_A_ROW)
     }
 
     /// `Pending`, with a wake-up on its way, when it is the neighbours' turn.
     #[inline]
-    pub(super) fn poll_proceed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_proceed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.0 == 0 {
             self.refill();
             cx.waker().wake_by_ref();
@@ -28,12 +28,12 @@ impl Budget {
 
     /// An answer was given without waiting.
     #[inline]
-    pub(super) fn spend(&mut self) {
+    pub(crate) fn spend(&mut self) {
         self.0 -= 1;
     }
 
     /// The task waits, so its neighbours run anyway.
-    pub(super) fn refill(&mut self) {
+    pub(crate) fn refill(&mut self) {
         self.0 = IN_A_ROW;
     }
 }

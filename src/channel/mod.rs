@@ -38,7 +38,7 @@
 //! runtime. So polling once and giving up on `Pending` (`now_or_never`) is no way to drain a channel:
 //! use `try_recv`.
 
-mod budget;
+pub(crate) mod budget;
 mod builder;
 #[cfg(all(test, landbridge_loom))]
 mod loom_spsc;

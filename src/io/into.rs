@@ -4,8 +4,9 @@ use super::TokioAsCompio;
 
 /// From a Compio stream to one that speaks Tokio's traits.
 ///
-/// Implemented stream by stream, so that each gets the way that is fastest for it; name the result
-/// as `<TcpStream as IntoTokioIo>::Io`. A stream of your own is wrapped with
+/// Implemented stream by stream, so that each gets the way that is fastest for it: sockets become a
+/// `SocketAsTokio` on Linux, and a [`CompioAsTokio`](super::CompioAsTokio) elsewhere, which nobody has
+/// run on Windows yet. Name the result as `<TcpStream as IntoTokioIo>::Io`. A stream of your own is wrapped with
 /// [`CompioAsTokio::new`](super::CompioAsTokio::new).
 ///
 /// # Examples
@@ -42,10 +43,13 @@ macro_rules! compio_sockets {
     ($($(#[$attribute:meta])* $socket:ty),* $(,)?) => {$(
         $(#[$attribute])*
         impl IntoTokioIo for $socket {
+            #[cfg(target_os = "linux")]
+            type Io = super::SocketAsTokio<$socket>;
+            #[cfg(not(target_os = "linux"))]
             type Io = super::CompioAsTokio<$socket>;
 
             fn into_tokio_io(self) -> Self::Io {
-                super::CompioAsTokio::new(self)
+                Self::Io::new(self)
             }
         }
     )*};

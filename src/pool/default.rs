@@ -34,7 +34,7 @@ impl CompioPool {
     }
 }
 
-#[cfg(all(feature = "fs", unix))]
+#[cfg(all(any(feature = "fs", feature = "net"), unix))]
 pub(crate) fn default_pool() -> Option<&'static CompioPool> {
     DEFAULT.get()
 }

@@ -284,7 +284,7 @@ impl Shared {
             let keys = first..first + ENTRIES_PER_LOCK;
             seen.extend(keys.filter_map(|key| {
                 let header = registry.get(key)?.header();
-                Some((header.origin(), header.since()))
+                (!header.is_resident()).then(|| (header.origin(), header.since()))
             }));
             drop(registry);
             for (origin, since) in seen.drain(..) {

@@ -28,6 +28,10 @@ const ADMITTED: u8 = 1 << 2;
 /// The task is this crate's own, made for something of the user's: nobody waits for it, and it is over
 /// soon after that is gone.
 const BACKGROUND: u8 = 1 << 3;
+/// The task is this crate's own, and waits for something on behalf of whoever asks, for as long as its
+/// worker lives: it is in flight for nobody, and is dropped with the worker.
+#[cfg(all(feature = "net", unix))]
+const RESIDENT: u8 = 1 << 4;
 
 /// Of so many jobs the times of one are measured, by chance. That takes three readings of the clock, each
 /// a twentieth of all that a crossing costs. By chance, because bursts have a period too.
@@ -177,6 +181,20 @@ impl Header {
 
     pub(crate) fn is_background(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & BACKGROUND != 0
+    }
+
+    /// Before the task is queued. It is in the background, too.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) fn set_resident(&self) {
+        self.flags
+            .fetch_or(RESIDENT | BACKGROUND, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_resident(&self) -> bool {
+        #[cfg(all(feature = "net", unix))]
+        return self.flags.load(Ordering::Relaxed) & RESIDENT != 0;
+        #[cfg(not(all(feature = "net", unix)))]
+        false
     }
 
     /// Takes the task's place in its pool's admission away; whether there was one, to be given back.

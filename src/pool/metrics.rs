@@ -140,6 +140,9 @@ pub(crate) struct Shared {
     pub(crate) leaked_tasks: AtomicU64,
     /// Cancelled because a shutdown's time was up.
     pub(crate) cut_off: AtomicUsize,
+    /// Sockets that this worker watches.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) sockets: AtomicUsize,
 }
 
 /// Counted by the worker alone: a load and a store, no read-modify-write.
@@ -148,6 +151,8 @@ pub(crate) struct Own {
     pub(crate) completed: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
+    /// Tasks in the registry that are [residents](super::Header::is_resident).
+    pub(crate) residents: Counter,
     pub(crate) crossings_in: Counter,
     pub(crate) crossings_out: Counter,
     pub(crate) callers_woken: Counter,
@@ -246,5 +251,9 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 }

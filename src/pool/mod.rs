@@ -20,6 +20,7 @@
 //! | `inbox`, `doorbell` | the way in, and waking a sleeper |
 //! | `job`, `run_queue` | a task without its type, and which one is next |
 //! | `blocking` | threads for closures that block |
+//! | `objects` | what stays on its thread, for handles that do not |
 //! | `gate`, `shutdown`, `quiet` | the end |
 //! | `metrics`, `histogram` | counters, and how long things took |
 //! | `reporter` | the counters through the `metrics` facade |
@@ -46,6 +47,7 @@ mod loom_gate;
 #[cfg(all(test, landbridge_loom))]
 mod loom_inbox;
 mod metrics;
+pub(crate) mod objects;
 mod placement;
 mod quiet;
 #[cfg(feature = "metrics")]
@@ -67,7 +69,7 @@ use admission::{Admission, Ticket};
 pub(crate) use admission::{Offered, Refused};
 pub(crate) use attach::home_here;
 pub use builder::{Builder, Driver, DriverKind};
-#[cfg(all(feature = "fs", unix))]
+#[cfg(all(any(feature = "fs", feature = "net"), unix))]
 pub(crate) use default::default_pool;
 pub(crate) use dump::Doing;
 pub use dump::{Activity, OriginDump, PoolDump, WorkerDump};
@@ -396,12 +398,12 @@ impl PoolShared {
         .flatten()
     }
 
-    #[cfg(all(feature = "fs", unix))]
+    #[cfg(all(any(feature = "fs", feature = "net"), unix))]
     pub(crate) fn blocking(&self) -> &Arc<Blocking> {
         &self.blocking
     }
 
-    #[cfg(all(feature = "fs", unix))]
+    #[cfg(all(any(feature = "fs", feature = "net"), unix))]
     pub(crate) fn is_closed(&self) -> bool {
         !self.admission.is_open()
     }
@@ -411,6 +413,16 @@ impl PoolShared {
     /// Two random choices come close to knowing the least loaded of all (Mitzenmacher, "The Power of
     /// Two Choices in Randomized Load Balancing", 2001).
     pub(crate) fn pick(&self) -> &Arc<Shared> {
+        self.pick_by(Shared::in_flight)
+    }
+
+    /// The worker that a socket goes to, in the same way: of two, the one that watches fewer.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) fn pick_for_socket(&self) -> &Arc<Shared> {
+        self.pick_by(|worker| worker.counts.0.sockets.load(Ordering::Relaxed))
+    }
+
+    fn pick_by(&self, load: impl Fn(&Shared) -> usize) -> &Arc<Shared> {
         let n = self.workers.len();
         if n == 1 {
             return &self.workers[0];
@@ -423,7 +435,6 @@ impl PoolShared {
             second += 1;
         }
         let [first, second] = [first, second].map(|index| &self.workers[index]);
-        let load = |worker: &Shared| worker.in_flight();
         let picked = if load(second) < load(first) {
             second
         } else {
@@ -459,6 +470,33 @@ impl Target {
         match self {
             Self::Pool(pool) => &pool.admission,
             Self::Worker(worker) => &worker.admission,
+        }
+    }
+
+    /// Whether new work is refused.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Pool(pool) => pool.is_closed(),
+            Self::Worker(worker) => !worker.admission.is_open() || worker.is_ending(),
+        }
+    }
+
+    /// The worker that a socket goes to.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) fn pick_for_socket(&self) -> &Arc<Shared> {
+        match self {
+            Self::Pool(pool) => pool.pick_for_socket(),
+            Self::Worker(worker) => worker,
+        }
+    }
+
+    /// All the workers that are meant.
+    #[cfg(all(feature = "net", unix))]
+    pub(crate) fn workers(&self) -> &[Arc<Shared>] {
+        match self {
+            Self::Pool(pool) => &pool.workers,
+            Self::Worker(worker) => std::slice::from_ref(worker),
         }
     }
 

@@ -16,7 +16,7 @@ use std::{
 use super::{
     CompioPool,
     gate::{End, Ticket},
-    quiet,
+    objects, quiet,
     worker::{Command, Local, Worker, forget_local, look_at_driver},
 };
 use crate::unwind::{catch, discard, swallow};
@@ -99,6 +99,13 @@ fn drop_tasks(local: &Local, flush: &impl Fn()) {
 /// Drops the objects that live here for handles elsewhere. No task is left that could make more.
 fn drop_hosted(local: &Local, flush: &impl Fn()) {
     drop_each(local.evict_all(), flush);
+    for _ in 0..ROUNDS {
+        let objects = objects::evict_those_of(&local.shared);
+        if objects.is_empty() {
+            break;
+        }
+        drop_each(objects.into_iter(), flush);
+    }
 }
 
 /// Drops what is queued now: a destructor may queue more.

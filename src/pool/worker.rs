@@ -237,7 +237,9 @@ impl Shared {
     /// Jobs that have begun and are not finished.
     fn begun(&self) -> usize {
         let first = matches!(self.own.0.note.read(), Doing::First(_));
-        self.registry().len() + usize::from(first)
+        let residents = usize::try_from(self.own.0.residents.get()).unwrap_or(usize::MAX);
+        let tasks = self.registry().len() + usize::from(first);
+        tasks.saturating_sub(residents)
     }
 
     pub(crate) fn clock(&self) -> &metrics::Clock {
@@ -538,7 +540,9 @@ impl Local {
 
     /// Enters a task into the worker's registry: one that was not finished by its first poll.
     pub(crate) fn register(&self, task: Hold) -> usize {
-        if task.header().is_background() {
+        if task.header().is_resident() {
+            self.shared.own.0.residents.set(self.residents() + 1);
+        } else if task.header().is_background() {
             self.background.set(self.background.get() + 1);
         }
         self.shared.registry().insert(task)
@@ -546,13 +550,18 @@ impl Local {
 
     pub(crate) fn deregister(&self, key: usize) {
         let task = self.shared.registry().try_remove(key);
-        if task
-            .as_ref()
-            .is_some_and(|task| task.header().is_background())
-        {
-            self.background.set(self.background.get() - 1);
+        if let Some(header) = task.as_ref().map(Hold::header) {
+            if header.is_resident() {
+                self.shared.own.0.residents.set(self.residents() - 1);
+            } else if header.is_background() {
+                self.background.set(self.background.get() - 1);
+            }
         }
         drop(task);
+    }
+
+    fn residents(&self) -> u64 {
+        self.shared.own.0.residents.get()
     }
 
     /// Polls with `task` as the current one.

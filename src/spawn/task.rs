@@ -189,6 +189,25 @@ where
     (job, task)
 }
 
+/// Makes a job of a closure that waits on behalf of others, for as long as its worker lives: nobody's work,
+/// so it is in no metrics and no span, takes no place in a pool, and a shutdown drops it with the worker.
+#[cfg(all(feature = "net", unix))]
+pub(crate) fn new_resident<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> Job
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    // SAFETY: as in `begin`.
+    let (job, task) = unsafe { spawn(home, work, Handover::new(), false, origin, Trace::none()) };
+    job.header().set_resident();
+    task.detach();
+    job
+}
+
 /// # Safety
 ///
 /// The closure, and the future that it returns unless the task has never been polled, are used and
@@ -397,6 +416,7 @@ where
             }
         };
         let begun = *this.begun;
+        let resident = this.cell.header.is_resident();
         if begun {
             if let Some(took) = this.cell.header.ends() {
                 home.own.0.start_to_finish.record(took);
@@ -406,8 +426,10 @@ where
                 Ok(_) if !unfinished => &home.own.0.completed,
                 Ok(_) | Err(_) => &home.own.0.cancelled,
             };
-            // Only the worker gets here: the task has been started.
-            count.add(1);
+            if !resident {
+                // Only the worker gets here: the task has been started.
+                count.add(1);
+            }
             home.own.0.note.write(Doing::Nothing);
             let (key, header) = (this.key.take(), &this.cell.header);
             with_local(|local| {
@@ -416,7 +438,7 @@ where
                     local.deregister(key);
                 }
             });
-        } else {
+        } else if !resident {
             // Whoever drops a job that was never begun. Release: whoever sees this end sees the job's
             // beginning, too.
             home.counts.0.never_begun.fetch_add(1, Ordering::Release);

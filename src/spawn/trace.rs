@@ -81,6 +81,12 @@ mod on {
             trace
         }
 
+        /// Of a job that is nobody's work.
+        #[cfg(all(feature = "net", unix))]
+        pub(in crate::spawn) fn none() -> Self {
+            Self::default()
+        }
+
         /// Runs `work` in the spans.
         pub(in crate::spawn) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
             let enter = |span: &Option<Span>| span.as_ref().map(|span| span.clone().entered());
@@ -124,6 +130,11 @@ mod off {
         }
 
         pub(in crate::spawn) fn local(_: &'static Location<'static>, _: usize) -> Self {
+            Self
+        }
+
+        #[cfg(all(feature = "net", unix))]
+        pub(in crate::spawn) fn none() -> Self {
             Self
         }
 

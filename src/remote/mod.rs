@@ -1,0 +1,78 @@
+//! Sockets for Tokio code, driven by a [`CompioPool`](crate::CompioPool): the names and shapes of `tokio::net`.
+//!
+//! A module moves by its `use` line, once the program has made a pool its default; what runs on Tokio's sockets
+//! runs on these. On Unix.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use landbridge::remote::{TcpListener, TcpStream}; // was: use tokio::net::{..};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! let pool = landbridge::CompioPool::builder().threads(1).build()?;
+//! pool.set_default()?;
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! let address = listener.local_addr()?;
+//! let server = tokio::spawn(async move {
+//!     let (mut stream, _peer) = listener.accept().await?;
+//!     let mut word = [0; 4];
+//!     stream.read_exact(&mut word).await?;
+//!     stream.write_all(&word).await
+//! });
+//! let mut stream = TcpStream::connect(address).await?;
+//! stream.write_all(b"echo").await?;
+//! let mut word = String::new();
+//! stream.read_to_string(&mut word).await?;
+//! assert_eq!(word, "echo");
+//! server.await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where it runs
+//!
+//! Every call first tries, on the caller's thread and without waiting: bytes go between the caller's buffer and
+//! the kernel, and nowhere else. Only what has to wait is the worker's, which watches the socket:
+//!
+//! | to be waited for | worker with a ring (Linux) | worker without |
+//! |---|---|---|
+//! | something to be read, connections, datagrams | one request for as long as somebody waits for each event; no crossing | a poll, one crossing each time |
+//! | room to write, being connected | a poll, one crossing each time | the same |
+//!
+//! Each socket stays with one worker, see [`Net`]; connections are handed round the workers, or
+//! [dealt out by the kernel](ListenOptions::reuse_port). The handles work in a task of any runtime, and on the
+//! pool's own workers. They do not keep the pool alive.
+//!
+//! # Shutdown
+//!
+//! A [shutdown](crate::CompioPool::shutdown) waits for jobs and not for sockets. Once their worker is gone,
+//! who waits gets [`JoinError::RuntimeGone`](crate::JoinError::RuntimeGone) inside the
+//! [`io::Error`](std::io::Error), and so does every call that would have to wait from then on. What the kernel
+//! has or takes at once can still be read and written, and the other end is told nothing before the socket is
+//! dropped.
+//!
+//! A socket that is dropped is closed when its worker has let go of it, soon after; here and now if nobody
+//! ever waited.
+
+mod addr;
+mod direction;
+#[cfg(all(test, landbridge_loom))]
+mod loom_direction;
+mod net;
+mod source;
+mod split;
+mod stream;
+mod sys;
+mod tcp;
+mod udp;
+mod unix;
+mod watch;
+
+pub use addr::ToSocketAddrs;
+pub use net::Net;
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use stream::Stream;
+pub use tcp::{ListenOptions, TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixListener, UnixStream};
