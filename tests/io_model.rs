@@ -12,6 +12,9 @@
 mod io_support;
 #[path = "io_model/model.rs"]
 mod model;
+#[cfg(unix)]
+#[path = "io_model/near.rs"]
+mod near;
 #[path = "io_model/play.rs"]
 mod play;
 #[path = "io_model/socket.rs"]
@@ -160,7 +163,7 @@ mod compio_as_tokio {
     }
 
     proptest! {
-        #![proptest_config(cases(25))]
+        #![proptest_config(cases(20))]
 
         /// The promise of the whole crate, for any stream of Compio's.
         #[test]
@@ -176,7 +179,7 @@ mod compio_as_tokio {
     }
 
     proptest! {
-        #![proptest_config(cases(10))]
+        #![proptest_config(cases(6))]
 
         /// `write_all` and drop is how a last message is sent.
         #[test]
@@ -273,7 +276,7 @@ mod tokio_as_compio {
     use super::*;
 
     proptest! {
-        #![proptest_config(cases(17))]
+        #![proptest_config(cases(14))]
 
         /// The other way round: nothing is kept, so nothing can be lost.
         #[test]
@@ -296,7 +299,7 @@ mod stacked {
     use super::*;
 
     proptest! {
-        #![proptest_config(cases(15))]
+        #![proptest_config(cases(9))]
 
         /// A Tokio stream in a Compio program that hands it to a Tokio library.
         #[test]
@@ -326,6 +329,58 @@ mod stacked {
                 let mut model = Model::new(&wire, shim);
                 model.play(&mut user, &case.moves).await;
                 model.finish(&mut user).await;
+            });
+        }
+    }
+}
+
+/// Compio's sockets as they are, where nothing is kept.
+#[cfg(unix)]
+mod socket_as_tokio {
+    use landbridge::io::SocketAsTokio;
+    use near::NearPeer;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(cases(10))]
+
+        /// The fast path knows when there may be something only by what it has been told.
+        #[test]
+        fn what_is_accepted_arrives_and_what_arrives_is_read(case in case(), split in any::<bool>()) {
+            alone(async {
+                let (ours, peer) = NearPeer::pair();
+                let ours = SocketAsTokio::new(compio::net::UnixStream::from_std(ours).unwrap());
+                let mut model = Model::new(&peer, Shim::Direct);
+                if split {
+                    let (reader, writer) = ours.into_split();
+                    let mut user = TokioUser::new(tokio::io::join(reader, writer));
+                    model.play(&mut user, &case.moves).await;
+                    model.finish(&mut user).await;
+                } else {
+                    let mut user = TokioUser::new(ours);
+                    model.play(&mut user, &case.moves).await;
+                    model.finish(&mut user).await;
+                }
+                assert!(model.all_is_out());
+            });
+        }
+
+        /// Taken apart at any time it has nothing that the socket has not.
+        #[test]
+        fn a_socket_taken_apart_and_wrapped_again_goes_on(case in case()) {
+            alone(async {
+                let (ours, peer) = NearPeer::pair();
+                let mut user = TokioUser::new(SocketAsTokio::new(
+                    compio::net::UnixStream::from_std(ours).unwrap(),
+                ));
+                let mut model = Model::new(&peer, Shim::Direct);
+                model.play(&mut user, &case.moves).await;
+                let parts = user.stream.into_parts();
+                assert!(!parts.ended || model.untold_inbound() == [Event::End]);
+                let mut user = TokioUser::new(SocketAsTokio::new(parts.stream));
+                model.finish(&mut user).await;
+                assert!(model.all_is_out());
             });
         }
     }
@@ -392,6 +447,30 @@ mod sockets {
                 let ours = compio::net::UnixStream::from_std(ours).unwrap();
                 let mut user = TokioUser::buffered(CompioAsTokio::with_capacity(ours, case.capacity));
                 play(&mut user, case.buffers(), peer, &case.moves).await;
+            });
+        }
+
+        /// The fast path, with all that the kernel adds.
+        #[cfg(unix)]
+        #[test]
+        fn socket_as_tokio_over_tcp_keeps_the_contract(case in case(), driver in drivers()) {
+            on_driver(driver, async {
+                let (ours, peer) = tcp();
+                let ours = compio::net::TcpStream::from_std(ours).unwrap();
+                let mut user = TokioUser::new(landbridge::io::SocketAsTokio::new(ours));
+                play(&mut user, Shim::Direct, peer, &case.moves).await;
+            });
+        }
+
+        /// The same, with little room in the kernel.
+        #[cfg(unix)]
+        #[test]
+        fn socket_as_tokio_over_unix_keeps_the_contract(case in case(), driver in drivers()) {
+            on_driver(driver, async {
+                let (ours, peer) = unix();
+                let ours = compio::net::UnixStream::from_std(ours).unwrap();
+                let mut user = TokioUser::new(landbridge::io::SocketAsTokio::new(ours));
+                play(&mut user, Shim::Direct, peer, &case.moves).await;
             });
         }
 
