@@ -403,7 +403,7 @@ mod sockets {
         assert!(peer.join() == accepted);
     }
 
-    fn tcp() -> (std::net::TcpStream, std::net::TcpStream) {
+    pub(super) fn tcp() -> (std::net::TcpStream, std::net::TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (ours, listener.accept().unwrap().0)
@@ -411,7 +411,7 @@ mod sockets {
 
     /// So small that writes have to wait.
     #[cfg(unix)]
-    fn unix() -> (
+    pub(super) fn unix() -> (
         std::os::unix::net::UnixStream,
         std::os::unix::net::UnixStream,
     ) {
@@ -496,6 +496,78 @@ mod sockets {
                 let ours = tokio::net::UnixStream::from_std(ours).unwrap();
                 let mut user = CompioUser(TokioAsCompio::new(ours));
                 play(&mut user, Shim::Direct, peer, &case.moves).await;
+            });
+        }
+    }
+}
+
+/// Sockets that a pool watches, used from Tokio.
+#[cfg(unix)]
+mod remote {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use landbridge::CompioPool;
+    use landbridge::remote::{Net, TcpStream, UnixStream};
+    use socket::{Socket, SocketPeer};
+    use users::User;
+
+    use super::sockets::{tcp, unix};
+    use super::*;
+
+    static POOL: LazyLock<CompioPool> = LazyLock::new(|| {
+        let threads = CompioPool::builder().threads(1).build();
+        threads.expect("a pool on any driver")
+    });
+
+    /// # Panics
+    ///
+    /// When nobody has been woken for a minute: what takes that long hangs.
+    fn on_tokio(case: impl Future<Output = ()>) {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let case = async { tokio::time::timeout(Duration::from_secs(60), case).await };
+        tokio
+            .block_on(case)
+            .expect("somebody waits, and nobody will wake him");
+    }
+
+    async fn play<S: Socket>(mut user: impl User, peer: S, moves: &[Move]) {
+        let peer = SocketPeer::new(peer);
+        let mut model = Model::new(&peer, Shim::Direct);
+        model.play(&mut user, moves).await;
+        model.finish(&mut user).await;
+        let accepted = model.into_accepted();
+        assert!(peer.join() == accepted);
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        /// The socket is in one thread and its user in another.
+        #[test]
+        fn a_tcp_stream_keeps_the_contract(case in case(), split in any::<bool>()) {
+            on_tokio(async {
+                let (ours, peer) = tcp();
+                let ours = TcpStream::from_std_in(&Net::new(&POOL), ours).unwrap();
+                if split {
+                    let (reader, writer) = ours.into_split();
+                    play(TokioUser::new(tokio::io::join(reader, writer)), peer, &case.moves).await;
+                } else {
+                    play(TokioUser::new(ours), peer, &case.moves).await;
+                }
+            });
+        }
+
+        /// The same, with little room in the kernel.
+        #[test]
+        fn a_unix_stream_keeps_the_contract(case in case()) {
+            on_tokio(async {
+                let (ours, peer) = unix();
+                let ours = UnixStream::from_std_in(&Net::new(&POOL), ours).unwrap();
+                play(TokioUser::new(ours), peer, &case.moves).await;
             });
         }
     }
