@@ -12,7 +12,7 @@
 mod io_support;
 #[path = "io_model/model.rs"]
 mod model;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[path = "io_model/near.rs"]
 mod near;
 #[path = "io_model/play.rs"]
@@ -335,7 +335,7 @@ mod stacked {
 }
 
 /// Compio's sockets as they are, where nothing is kept.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod socket_as_tokio {
     use landbridge::io::SocketAsTokio;
     use near::NearPeer;
@@ -410,7 +410,7 @@ mod sockets {
     }
 
     /// So small that writes have to wait.
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     pub(super) fn unix() -> (
         std::os::unix::net::UnixStream,
         std::os::unix::net::UnixStream,
@@ -439,7 +439,7 @@ mod sockets {
         }
 
         /// The same, with little room in the kernel.
-        #[cfg(unix)]
+        #[cfg(target_os = "linux")]
         #[test]
         fn compio_as_tokio_over_unix_keeps_the_contract(case in case(), driver in drivers()) {
             on_driver(driver, async {
@@ -451,7 +451,7 @@ mod sockets {
         }
 
         /// The fast path, with all that the kernel adds.
-        #[cfg(unix)]
+        #[cfg(target_os = "linux")]
         #[test]
         fn socket_as_tokio_over_tcp_keeps_the_contract(case in case(), driver in drivers()) {
             on_driver(driver, async {
@@ -463,7 +463,7 @@ mod sockets {
         }
 
         /// The same, with little room in the kernel.
-        #[cfg(unix)]
+        #[cfg(target_os = "linux")]
         #[test]
         fn socket_as_tokio_over_unix_keeps_the_contract(case in case(), driver in drivers()) {
             on_driver(driver, async {
@@ -487,7 +487,7 @@ mod sockets {
         }
 
         /// The same, with little room in the kernel.
-        #[cfg(unix)]
+        #[cfg(target_os = "linux")]
         #[test]
         fn tokio_as_compio_over_unix_keeps_the_contract(case in case(), driver in drivers()) {
             on_driver(driver, async {
@@ -502,7 +502,7 @@ mod sockets {
 }
 
 /// Sockets that a pool watches, used from Tokio.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod remote {
     use std::sync::LazyLock;
     use std::time::Duration;

@@ -4,6 +4,7 @@
 
 #[path = "../../tests/io_model/model.rs"]
 mod model;
+mod moves;
 #[path = "../../tests/io_model/play.rs"]
 mod play;
 #[path = "../../tests/io_model/users.rs"]
@@ -12,7 +13,7 @@ mod users;
 mod wire;
 
 use landbridge::io::{CompioAsTokio, TokioAsCompio};
-use model::{Model, Move, Shim};
+use model::{Model, Shim};
 use users::{CompioUser, TokioUser};
 use wire::Wire;
 
@@ -28,12 +29,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let pace = next().unwrap_or(0);
         rhythm.push((1 << (pace % 16), pace / 16 % 4));
     }
-    let mut moves = Vec::new();
-    while let Some(kind) = next()
-        && moves.len() < 60
-    {
-        moves.push(a_move(kind, &mut next));
-    }
+    let moves = moves::moves(next);
     let wire = Wire::new(rhythm, which & 8 != 0);
     let capacity_or_one = capacity.max(1);
     let buffers = Shim::Buffers {
@@ -77,48 +73,3 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         }
     });
 });
-
-fn a_move(kind: u8, next: &mut impl FnMut() -> Option<u8>) -> Move {
-    let mut size = || {
-        let size = next().unwrap_or(0);
-        // Small ones as they are, some large ones.
-        usize::from(size) * if size >= 224 { 9 } else { 1 }
-    };
-    let polls = kind / 16 % 7 + 1;
-    match kind % 16 {
-        0 => Move::Read {
-            room: size(),
-            polls,
-        },
-        1 => Move::ReadOtherwise {
-            room: size(),
-            polls,
-        },
-        2 => Move::ReadWhat {
-            room: size(),
-            len: size(),
-        },
-        3 | 4 => Move::Write {
-            lens: vec![size()],
-            polls,
-        },
-        5 => Move::Write {
-            lens: vec![size(), size(), size()],
-            polls,
-        },
-        6 => Move::WriteInto {
-            len: size(),
-            room: size(),
-        },
-        7 => Move::Flush { polls },
-        8 => Move::PeerTakes(size()),
-        9 => Move::PeerSends(size()),
-        10 => Move::WriteFailsIn(size()),
-        11 => Move::FlushFails,
-        12 => Move::ShutdownFails,
-        13 => Move::PeerFails,
-        14 => Move::Settle,
-        _ if polls < 4 => Move::PeerEnds,
-        _ => Move::Shutdown { polls },
-    }
-}

@@ -103,9 +103,7 @@ fn take(mut socket: impl Read, shared: &Shared) {
 impl<S: Socket> Far for SocketPeer<S> {
     fn send(&self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(MOST_SENT - self.sent.get());
-        (&mut self.socket.clone_of())
-            .write_all(&bytes[..count])
-            .unwrap();
+        self.socket.clone_of().write_all(&bytes[..count]).unwrap();
         self.sent.set(self.sent.get() + count);
         count
     }
