@@ -515,3 +515,48 @@ fn a_flush_after_one_that_failed_flushes() {
         assert_eq!(flushed.get(), 1);
     });
 }
+
+/// A writer whose flush waits to be let go and then fails, and whose next write fails as well.
+struct FailsTwice(Rc<Cell<bool>>, usize);
+
+impl AsyncWrite for FailsTwice {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        self.1 += 1;
+        match self.1 {
+            2 => BufResult(Err(io::ErrorKind::ConnectionReset.into()), buf),
+            _ => BufResult(Ok(buf.buf_len()), buf),
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        while !self.0.get() {
+            yield_now().await;
+        }
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A flush that was given up fails, and then the write behind it: whoever tries the flush again must
+/// not hear that all is well.
+#[test]
+fn two_errors_that_nobody_was_told_are_both_told() {
+    on_each_driver(|| async {
+        let go = Rc::new(Cell::new(false));
+        let mut writer = CompioWriteAsTokio::new(FailsTwice(go.clone(), 0));
+        writer.write_all(b"abc").await.unwrap();
+        assert!(poll_once(writer.flush()).is_pending());
+        settle().await;
+        writer.write_all(b"def").await.unwrap();
+        go.set(true);
+        settle().await;
+        let first = writer.flush().await.unwrap_err();
+        assert_eq!(first.kind(), io::ErrorKind::StorageFull);
+        let second = writer.flush().await.unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::ConnectionReset);
+        writer.flush().await.unwrap();
+    });
+}

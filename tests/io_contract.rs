@@ -10,6 +10,7 @@ use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use io_support::tls::handshake;
 use io_support::{Hostile, on_each_driver, pattern, settle};
 use landbridge::io::{CompioAsTokio, IntoCompioIo, IntoTokioIo, TokioAsCompio};
 use landbridge::rt::spawn_local;
@@ -97,6 +98,39 @@ mod fixture {
         let (ours, peer) = tokio::io::duplex(11);
         let ours = TokioAsCompio::new(Hostile::new(ours));
         (CompioAsTokio::with_capacity(ours, 1), peer)
+    }
+
+    /// Tokio's TLS over a shim over Compio's socket.
+    pub(super) async fn tls_over_compio() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tcp_pair();
+        let ours = compio::net::TcpStream::from_std(ours).unwrap();
+        handshake(ours.into_tokio_io(), tokio_tcp(peer)).await
+    }
+
+    pub(super) async fn tls_over_compio_buffered() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tcp_pair();
+        let ours = compio::net::TcpStream::from_std(ours).unwrap();
+        handshake(CompioAsTokio::new(ours), tokio_tcp(peer)).await
+    }
+
+    pub(super) async fn tls_over_hostile_pipe() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tokio::io::duplex(4096);
+        let ours = CompioAsTokio::with_capacity(TokioAsCompio::new(Hostile::new(ours)), 3000);
+        handshake(ours, peer).await
+    }
+
+    /// There TLS has to keep bytes to itself, until it is flushed.
+    pub(super) async fn tls_over_narrow_pipe_made_owned() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tokio::io::duplex(1000);
+        let (ours, peer) = handshake(Hostile::new(ours), peer).await;
+        (CompioAsTokio::new(TokioAsCompio::new(ours)), peer)
+    }
+
+    /// Tokio's TLS over Tokio's socket, handed to a Compio program, and that to a Tokio library.
+    pub(super) async fn tls_over_tokio_made_owned() -> (impl Stream, impl Stream) {
+        let (ours, peer) = tcp_pair();
+        let (ours, peer) = handshake(tokio_tcp(ours), tokio_tcp(peer)).await;
+        (CompioAsTokio::new(TokioAsCompio::new(ours)), peer)
     }
 }
 
@@ -251,6 +285,7 @@ mod case {
         assert!(ours.is_write_vectored());
         let slices = [b"".as_slice(), b"ov", b"er", b"", b" the bridge"].map(IoSlice::new);
         let count = ours.write_vectored(&slices).await.unwrap();
+        ours.flush().await.unwrap();
         let mut at_peer = vec![0; count];
         peer.read_exact(&mut at_peer).await.unwrap();
         assert_eq!(at_peer, b"over the bridge"[..count]);
@@ -380,7 +415,7 @@ macro_rules! contract {
         mod $fixture {
             use super::*;
 
-            contract!(@ $on, $fixture:
+            contract!(@ $on, { fixture::$fixture() }:
                 /// The first thing anybody expects of a stream.
                 bytes_arrive_in_order_both_ways
                 /// A shim that waits to fill its buffer stalls every request-response protocol.
@@ -412,12 +447,12 @@ macro_rules! contract {
             );
         }
     )*};
-    (@ $on:path, $fixture:ident: $($(#[$attribute:meta])* $case:ident)*) => {$(
+    (@ $on:path, $pair:block: $($(#[$attribute:meta])* $case:ident)*) => {$(
         $(#[$attribute])*
         #[test]
         fn $case() {
             $on(|| async {
-                let (ours, peer) = fixture::$fixture();
+                let (ours, peer) = $pair;
                 let mut case = pin!(case::$case(ours, peer));
                 poll_fn(|cx| case.as_mut().poll(cx)).await;
             });
@@ -439,6 +474,47 @@ contract!(
     tokio_unix_twice,
     hostile_pipe,
     hostile_pipe_and_tiny_buffers,
+);
+
+/// What holds of TLS as well. Without a flush it may keep bytes to itself, and its end is a message:
+/// what a stream dropped without a shutdown would send, it does not.
+macro_rules! tls_contract {
+    ($($fixture:ident),* $(,)?) => {$(
+        mod $fixture {
+            use super::*;
+
+            contract!(@ on_each_driver, { fixture::$fixture().await }:
+                /// The first thing anybody expects of a stream.
+                bytes_arrive_in_order_both_ways
+                /// A shim that waits to fill its buffer stalls every request-response protocol.
+                a_read_returns_as_soon_as_there_is_something
+                /// `select!` drops reads all the time.
+                a_dropped_read_loses_nothing
+                /// A record that arrives late belongs to whoever reads next.
+                a_pending_read_may_be_repeated_with_another_buffer
+                /// A stream moved to another task would sleep for ever.
+                the_last_waker_is_the_one_that_is_woken
+                /// One slice a call makes a record of every header.
+                a_vectored_write_takes_more_than_the_first_slice
+                /// Half-closed connections are how many protocols say "that was all".
+                a_shutdown_ends_the_sending_direction_only
+                /// A read after the end must not wait for ever.
+                the_end_of_a_stream_is_sticky
+                /// One lock over both directions is a deadlock with most peers.
+                a_waiting_read_does_not_hold_up_writes
+                /// Whoever flushes relies on it before he acknowledges.
+                a_flush_returns_when_everything_is_out
+            );
+        }
+    )*};
+}
+
+tls_contract!(
+    tls_over_compio,
+    tls_over_compio_buffered,
+    tls_over_hostile_pipe,
+    tls_over_tokio_made_owned,
+    tls_over_narrow_pipe_made_owned,
 );
 
 /// Sockets of a pool's, used from Tokio.

@@ -429,6 +429,26 @@ fn outside_of_its_runtime_there_are_errors() {
     }
 }
 
+/// It would wait for ever: nobody runs the driver that has the operation.
+#[test]
+fn a_read_in_flight_polled_on_another_runtime_is_an_error() {
+    let _watchdog = support::watchdog();
+    for driver in [DriverType::Poll, DriverType::IoUring] {
+        let Some(runtime) = runtime_on(driver) else {
+            continue;
+        };
+        let mut file = runtime.block_on(async {
+            let mut file = wrapped(file_of(b"text")).await;
+            assert!(poll_read(&mut file, &mut [0; 4]).is_pending());
+            file
+        });
+        let other = runtime_on(driver).unwrap();
+        other.block_on(async {
+            assert!(read_some(&mut file, 4).await.is_err());
+        });
+    }
+}
+
 /// Through the extension methods that everybody uses, in sizes around the limit of an operation.
 #[test]
 fn large_files_are_written_and_read_whole() {

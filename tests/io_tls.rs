@@ -2,31 +2,13 @@
 
 mod io_support;
 
-use std::sync::Arc;
-
 use compio::net::{TcpListener, TcpStream};
+use io_support::tls::configs;
 use io_support::{on_each_driver, pattern};
 use landbridge::io::{CompioAsTokio, IntoTokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = certified.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
-    let client = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key.into())
-        .unwrap();
-    (Arc::new(client), Arc::new(server))
-}
 
 /// A handshake is small messages each way with flushes; the echo is bulk both ways at once.
 #[test]

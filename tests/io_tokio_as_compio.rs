@@ -183,6 +183,54 @@ fn an_error_after_the_first_bytes_of_a_vectored_read_is_told_by_the_next() {
     });
 }
 
+/// A writer without slices that takes three bytes, then fails once, then goes on.
+#[derive(Default)]
+struct FailsAfterThree(usize);
+
+impl tokio::io::AsyncWrite for FailsAfterThree {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0 += 1;
+        match self.0 {
+            2 => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            _ => Poll::Ready(Ok(buf.len())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Somebody who takes the count for all there is to know would go on after a loss.
+#[test]
+fn an_error_after_the_first_bytes_of_a_vectored_write_is_told_once_by_the_next_call() {
+    futures::executor::block_on(async {
+        for told_by in 0..4 {
+            let mut stream = TokioAsCompio::new(FailsAfterThree::default());
+            let buffers = vec![b"one".to_vec(), b"two".to_vec()];
+            let BufResult(count, buffers) = stream.write_vectored(buffers).await;
+            assert_eq!(count.unwrap(), 3);
+            let told = match told_by {
+                0 => stream.write(b"two").await.0.map(drop),
+                1 => stream.write_vectored(buffers).await.0.map(drop),
+                2 => stream.flush().await,
+                _ => stream.shutdown().await,
+            };
+            assert_eq!(told.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            stream.flush().await.unwrap();
+            assert_eq!(stream.write(b"two").await.0.unwrap(), 3);
+        }
+    });
+}
+
 /// A stream that fails.
 struct Fails;
 

@@ -24,8 +24,13 @@ mod compio_as_tokio;
 mod copy;
 #[cfg(feature = "fs")]
 mod file_as_tokio;
+#[cfg(all(fuzzing, feature = "pool"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "pool")]
 pub mod handoff;
+#[cfg(feature = "pool")]
+mod home;
 mod into;
 mod progress;
 #[cfg(all(feature = "net", target_os = "linux"))]

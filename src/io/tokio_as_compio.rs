@@ -37,7 +37,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 /// # Errors
 ///
 /// Those of the stream, with the buffer. One that a vectored read meets after its first bytes is told
-/// by the next read; [`into_inner`](Self::into_inner) leaves it behind.
+/// by the next read, and one that a vectored write meets there by the next write, flush or shutdown;
+/// [`into_inner`](Self::into_inner) leaves them behind.
 ///
 /// # Panics
 ///
@@ -62,20 +63,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 #[derive(Debug, Default)]
 pub struct TokioAsCompio<S> {
     stream: S,
-    /// What a vectored read met after its first bytes: the stream may say it only once.
-    late: Option<io::Error>,
+    /// What a vectored call met after its first bytes: the stream may say it only once.
+    late_read: Option<io::Error>,
+    late_write: Option<io::Error>,
 }
 
 impl<S> TokioAsCompio<S> {
     /// Wraps a stream, or one half of it.
     #[must_use]
     pub const fn new(stream: S) -> Self {
-        Self { stream, late: None }
+        Self {
+            stream,
+            late_read: None,
+            late_write: None,
+        }
     }
 
     /// The error that the last read left for this one, if this one has room at all.
-    fn late_error(&mut self, has_room: bool) -> Option<io::Error> {
-        if has_room { self.late.take() } else { None }
+    fn late_read(&mut self, has_room: bool) -> Option<io::Error> {
+        if has_room {
+            self.late_read.take()
+        } else {
+            None
+        }
     }
 
     /// The stream. What is read from it or written to it there is in order with what is here.
@@ -106,7 +116,7 @@ impl<S> IntoInner for TokioAsCompio<S> {
 
 impl<S: AsyncRead + Unpin> compio_io::AsyncRead for TokioAsCompio<S> {
     async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
-        if let Some(error) = self.late_error(buf.buf_capacity() > 0) {
+        if let Some(error) = self.late_read(buf.buf_capacity() > 0) {
             return BufResult(Err(error), buf);
         }
         let result = poll_fn(|cx| poll_read_into(&mut self.stream, cx, buf.as_uninit())).await;
@@ -118,12 +128,12 @@ impl<S: AsyncRead + Unpin> compio_io::AsyncRead for TokioAsCompio<S> {
 
     async fn read_vectored<V: IoVectoredBufMut>(&mut self, mut buf: V) -> BufResult<usize, V> {
         let has_room = buf.iter_uninit_slice().any(|slice| !slice.is_empty());
-        if let Some(error) = self.late_error(has_room) {
+        if let Some(error) = self.late_read(has_room) {
             return BufResult(Err(error), buf);
         }
         let result = poll_fn(|cx| {
             let slices = buf.iter_uninit_slice().filter(|slice| !slice.is_empty());
-            poll_read_into_each(&mut self.stream, &mut self.late, cx, slices)
+            poll_read_into_each(&mut self.stream, &mut self.late_read, cx, slices)
         })
         .await;
         if let Ok(count) = result {
@@ -135,22 +145,30 @@ impl<S: AsyncRead + Unpin> compio_io::AsyncRead for TokioAsCompio<S> {
 
 impl<S: AsyncWrite + Unpin> compio_io::AsyncWrite for TokioAsCompio<S> {
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        if let Some(error) = self.late_write.take() {
+            return BufResult(Err(error), buf);
+        }
         let stream = &mut self.stream;
         let result = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, buf.as_init())).await;
         BufResult(result, buf)
     }
 
     async fn write_vectored<V: IoVectoredBuf>(&mut self, buf: V) -> BufResult<usize, V> {
-        let stream = &mut self.stream;
-        let result = poll_fn(|cx| poll_write_each(stream, cx, buf.iter_slice())).await;
+        if let Some(error) = self.late_write.take() {
+            return BufResult(Err(error), buf);
+        }
+        let (stream, late) = (&mut self.stream, &mut self.late_write);
+        let result = poll_fn(|cx| poll_write_each(stream, late, cx, buf.iter_slice())).await;
         BufResult(result, buf)
     }
 
     async fn flush(&mut self) -> io::Result<()> {
+        self.late_write.take().map_or(Ok(()), Err)?;
         poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx)).await
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
+        self.late_write.take().map_or(Ok(()), Err)?;
         poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await
     }
 }
@@ -161,11 +179,11 @@ impl<S: AsyncRead + AsyncWrite> Splittable for TokioAsCompio<S> {
 
     fn split(self) -> (Self::ReadHalf, Self::WriteHalf) {
         let (reader, writer) = tokio::io::split(self.stream);
-        let reader = TokioAsCompio {
-            stream: reader,
-            late: self.late,
-        };
-        (reader, TokioAsCompio::new(writer))
+        let mut reader = TokioAsCompio::new(reader);
+        let mut writer = TokioAsCompio::new(writer);
+        reader.late_read = self.late_read;
+        writer.late_write = self.late_write;
+        (reader, writer)
     }
 }
 
@@ -221,9 +239,11 @@ fn poll_read_into_each<'a, S: AsyncRead + Unpin>(
     Poll::Ready(Ok(total))
 }
 
-/// As many slices as the stack holds, in one call, if the stream takes slices; else one by one.
+/// As many slices as the stack holds, in one call, if the stream takes slices; else one by one, and
+/// then an error after the first bytes is kept for the next call.
 fn poll_write_each<'a, S: AsyncWrite + Unpin>(
     stream: &mut S,
+    late: &mut Option<io::Error>,
     cx: &mut Context<'_>,
     slices: impl Iterator<Item = &'a [u8]>,
 ) -> Poll<io::Result<usize>> {
@@ -250,7 +270,11 @@ fn poll_write_each<'a, S: AsyncWrite + Unpin>(
                 }
             }
             other if total == 0 => return other,
-            _ => break,
+            Poll::Ready(Err(error)) => {
+                *late = Some(error);
+                break;
+            }
+            Poll::Pending => break,
         }
     }
     Poll::Ready(Ok(total))

@@ -57,12 +57,13 @@ use crate::io::state::LARGE;
 ///
 /// # Errors
 ///
-/// Those of the stream; `InvalidData` if it claims more bytes than there were. Writing outside of
-/// a Compio runtime fails, as do flush and shutdown there, and all three once the runtime is gone.
+/// Those of the stream; `InvalidData` if it claims more bytes than there were. Whatever has to ask the
+/// stream fails outside of a Compio runtime, on another one than what is in flight was begun on, and
+/// once that one is gone. What is buffered can be read anywhere.
 ///
 /// # Panics
 ///
-/// Only if the stream panics. Compio's own sockets do when they are read outside of a runtime.
+/// Only if the stream panics.
 ///
 /// # Examples
 ///

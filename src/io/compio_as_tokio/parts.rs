@@ -83,11 +83,11 @@ impl<S: Splittable> CompioAsTokio<S> {
     ///
     /// # Errors
     ///
-    /// Fails if what drives the writes is gone, so that they can never end.
+    /// Fails if what drives the writes is gone, or if this is not polled on the runtime that the
+    /// operation in flight was begun on, so that it can never end.
     pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.write.poll_idle(cx))?;
-        ready!(self.read.poll_idle(cx));
-        Poll::Ready(Ok(()))
+        self.read.poll_idle(cx)
     }
 
     /// [`into_parts`](Self::into_parts), once no operation is in flight.
@@ -99,7 +99,7 @@ impl<S: Splittable> CompioAsTokio<S> {
     /// # Errors
     ///
     /// Gives the shim back if what it waits for can never come, because the runtime is gone or
-    /// the stream has panicked.
+    /// another one, or the stream has panicked.
     ///
     /// # Examples
     ///

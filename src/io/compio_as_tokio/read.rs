@@ -13,6 +13,7 @@ use compio_io::AsyncRead;
 use tokio::io::ReadBuf;
 
 use super::window::Window;
+use crate::io::home::Home;
 use crate::io::state::{LARGE, ReadSide, ReadStep};
 
 /// The read half of [`CompioAsTokio`](super::CompioAsTokio), or a Compio stream that is only
@@ -46,6 +47,8 @@ use crate::io::state::{LARGE, ReadSide, ReadStep};
 pub struct CompioReadAsTokio<R> {
     side: ReadSide,
     desk: Rc<Desk>,
+    /// Where the operation in flight was begun.
+    home: Option<Home>,
     /// Owns the stream, and the buffer while it is in flight. Gone after a panic in it.
     reading: Option<Pin<Box<dyn Future<Output = R>>>>,
 }
@@ -101,6 +104,7 @@ impl<R: AsyncRead + 'static> CompioReadAsTokio<R> {
         let desk = Rc::new(Desk::default());
         Self {
             side: ReadSide::new(capacity),
+            home: None,
             reading: Some(Box::pin(read_loop(stream, desk.clone()))),
             desk,
         }
@@ -123,11 +127,11 @@ impl<R> CompioReadAsTokio<R> {
     }
 
     /// Waits for the operation in flight, and starts none.
-    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.side.in_flight() && self.reading.is_some() {
             self.poll_loop(cx)
         } else {
-            Poll::Ready(())
+            Poll::Ready(Ok(()))
         }
     }
 
@@ -169,26 +173,31 @@ impl<R> CompioReadAsTokio<R> {
                 ReadStep::Failed(error) => return Poll::Ready(Err(error)),
                 ReadStep::Wait => {}
                 ReadStep::Order if self.reading.is_none() => {}
-                ReadStep::Order => self.desk.order.set(Some(self.side.order())),
+                ReadStep::Order => {
+                    self.home = Some(Home::here()?);
+                    self.desk.order.set(Some(self.side.order()));
+                }
             }
             if self.reading.is_none() {
                 return Poll::Ready(Err(io::Error::other("a read on this stream has panicked")));
             }
-            ready!(self.poll_loop(cx));
+            ready!(self.poll_loop(cx))?;
         }
     }
 
-    fn poll_loop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Polls the operation in flight, where it can make progress.
+    fn poll_loop(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.home.map_or(Ok(()), Home::check)?;
         // Not in its place while it is polled, so a panic leaves the reader without it.
         let Some(mut reading) = self.reading.take() else {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         };
         let _pending_or_given_up = reading.as_mut().poll(cx);
         self.reading = Some(reading);
         match self.desk.delivery.take() {
             Some((result, buffer)) => {
                 self.side.deliver(result, buffer);
-                Poll::Ready(())
+                Poll::Ready(Ok(()))
             }
             None => Poll::Pending,
         }

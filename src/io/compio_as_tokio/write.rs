@@ -14,11 +14,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use compio::runtime::Runtime;
 use compio_buf::{BufResult, IoBuf};
 use compio_io::AsyncWrite;
 
 use super::window::Window;
+use crate::io::home::Home;
 use crate::io::progress::after_write;
 use crate::io::state::{Job, LARGE, Wish, WriteSide};
 
@@ -67,6 +67,8 @@ struct Engine<W> {
     /// Owns the stream, and the buffer while it is in flight. Absent while it is polled, and for
     /// good once the stream has been given back, dropped, or has panicked.
     writing: Cell<Option<Pin<Box<dyn Future<Output = W>>>>>,
+    /// Where the helper is.
+    home: Home,
     given_back: Cell<Option<W>>,
     desk: Rc<Desk>,
 }
@@ -152,15 +154,11 @@ impl<W: AsyncWrite + 'static> CompioWriteAsTokio<W> {
     /// The engine, with its helper started.
     fn engine(&mut self) -> io::Result<&Rc<Engine<W>>> {
         if self.engine.is_none() {
-            if Runtime::try_with_current(|_| ()).is_err() {
-                return Err(io::Error::other(
-                    "a Compio stream is written outside of a Compio runtime",
-                ));
-            }
+            let home = Home::here()?;
             let Some(stream) = self.unused.take() else {
                 return Err(gone());
             };
-            let engine = Rc::new(Engine::new(stream, self.bound));
+            let engine = Rc::new(Engine::new(stream, self.bound, home));
             crate::rt::spawn_local_detached(Helper {
                 engine: engine.clone(),
                 grace: None,
@@ -196,7 +194,7 @@ impl<W> CompioWriteAsTokio<W> {
         let Some(stream) = engine.given_back.take() else {
             return Err(self);
         };
-        let error = engine.desk.side.borrow_mut().take_error();
+        let error = engine.desk.side.borrow_mut().last_error();
         Ok((stream, error))
     }
 
@@ -224,6 +222,7 @@ impl<W> CompioWriteAsTokio<W> {
         } else if engine.desk.helper_is_gone.get() {
             Poll::Ready(Err(gone()))
         } else {
+            engine.home.check()?;
             engine.wait(Wish::Rest, cx);
             Poll::Pending
         }
@@ -284,6 +283,7 @@ impl<W> Engine<W> {
         if self.desk.helper_is_gone.get() {
             return Poll::Ready(Err(gone()));
         }
+        self.home.check()?;
         // What is in flight is the helper's to see through; only a start can be made here.
         if self.desk.side.borrow().rests() {
             self.drive_inline(cx);
@@ -297,7 +297,7 @@ impl<W> Engine<W> {
 }
 
 impl<W: AsyncWrite + 'static> Engine<W> {
-    fn new(stream: W, bound: usize) -> Self {
+    fn new(stream: W, bound: usize, home: Home) -> Self {
         let desk = Rc::new(Desk {
             side: RefCell::new(WriteSide::new(bound)),
             give_up_the_stream: Cell::new(false),
@@ -308,6 +308,7 @@ impl<W: AsyncWrite + 'static> Engine<W> {
         });
         Self {
             writing: Cell::new(Some(Box::pin(write_loop(stream, desk.clone())))),
+            home,
             given_back: Cell::new(None),
             desk,
         }
@@ -371,7 +372,7 @@ impl Drop for PanicMeansBroken<'_> {
 fn gone() -> io::Error {
     io::Error::new(
         io::ErrorKind::BrokenPipe,
-        "what drives the writes of this stream has ended",
+        "nothing drives the writes of this stream: its Compio runtime is gone, or one panicked",
     )
 }
 
@@ -396,6 +397,8 @@ impl<W: AsyncWrite + 'static> tokio::io::AsyncWrite for CompioWriteAsTokio<W> {
             let late = engine.desk.side.borrow_mut().take_error();
             return Poll::Ready(Err(late.unwrap_or_else(gone)));
         }
+        // Before anything is accepted that could not be begun.
+        engine.home.check()?;
         let resting = engine.desk.side.borrow().rests();
         let taken = engine.poll_for(cx, Wish::Room, |side| side.accept(slices.clone()));
         if resting {

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use compio::fs::File;
-use compio::runtime::Runtime;
 use compio_buf::{BufResult, IntoInner, IoBuf};
 use compio_io::{AsyncReadAt, AsyncWriteAt};
 
+use crate::io::home::Home;
 use crate::io::progress::after_write;
 
 /// What is to be done.
@@ -47,6 +47,8 @@ pub(super) struct Engine {
     working: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
     desk: Rc<Desk>,
     helper: OnceCell<()>,
+    /// Where the last order was given.
+    home: Cell<Option<Home>>,
 }
 
 /// What engine and future share; the future cannot own the engine that owns it.
@@ -133,11 +135,13 @@ impl Engine {
             working: Cell::new(Some(Box::pin(work(file, desk.clone())))),
             desk,
             helper: OnceCell::new(),
+            home: Cell::new(None),
         })
     }
 
     pub(super) fn order(&self, order: Order) {
         let writing = matches!(order, Order::Write { .. });
+        self.home.set(Home::here().ok());
         self.desk.writing.set(writing);
         self.desk.order.set(Some(order));
     }
@@ -148,7 +152,8 @@ impl Engine {
 
     /// Polls what was ordered, to wake the caller; an error if it can never come to an end.
     pub(super) fn poll_here(&self, cx: &Context<'_>) -> Poll<io::Result<End>> {
-        if Runtime::try_with_current(|_| ()).is_err() {
+        let at_home = self.home.get().is_some_and(|home| home.check().is_ok());
+        if !at_home {
             return Poll::Ready(Err(self.lost("this file's Compio runtime is not here")));
         }
         self.drive(cx.waker());

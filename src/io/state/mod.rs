@@ -2,8 +2,8 @@
 //!
 //! Nothing here imports Tokio or Compio, so a fuzzer or a model can drive these alone.
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod model;
 mod read;
 mod spare;
 mod write;

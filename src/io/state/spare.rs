@@ -14,7 +14,7 @@ const MIDDLE: usize = 8 * 1024;
 pub(crate) const LARGE: usize = 64 * 1024;
 
 /// At most 1.6 MiB a thread: 64 KiB small, 512 KiB middle, 1 MiB large.
-const KEPT: [(usize, usize); 3] = [(SMALL, 512), (MIDDLE, 64), (LARGE, 16)];
+pub(super) const KEPT: [(usize, usize); 3] = [(SMALL, 512), (MIDDLE, 64), (LARGE, 16)];
 
 thread_local! {
     static SPARE: RefCell<Spare> = const { RefCell::new(Spare::new()) };
@@ -33,23 +33,35 @@ pub(crate) fn give_back(buffer: Vec<u8>) {
     let _ = SPARE.try_with(|spare| spare.borrow_mut().give_back(buffer));
 }
 
-/// Empty buffers in three sizes, a bounded number of each.
+/// Empty buffers in three sizes, a bounded number of bytes of each.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
-    classes: [Vec<Vec<u8>>; KEPT.len()],
+    classes: [Class; KEPT.len()],
+}
+
+#[derive(Debug, Default)]
+struct Class {
+    buffers: Vec<Vec<u8>>,
+    /// The sum of the capacities: a buffer may be nearly twice as large as its class says.
+    bytes: usize,
 }
 
 impl Spare {
     pub(crate) const fn new() -> Self {
         Self {
-            classes: [const { Vec::new() }; KEPT.len()],
+            classes: [const {
+                Class {
+                    buffers: Vec::new(),
+                    bytes: 0,
+                }
+            }; KEPT.len()],
         }
     }
 
     pub(crate) fn take(&mut self, capacity: usize) -> Vec<u8> {
         match KEPT.iter().position(|(size, _)| *size >= capacity) {
             Some(class) => self.classes[class]
-                .pop()
+                .take()
                 .unwrap_or_else(|| Vec::with_capacity(KEPT[class].0)),
             None => Vec::with_capacity(capacity),
         }
@@ -67,9 +79,28 @@ impl Spare {
         else {
             return;
         };
-        if self.classes[class].len() < KEPT[class].1 {
-            buffer.clear();
-            self.classes[class].push(buffer);
+        let (size, most) = KEPT[class];
+        buffer.clear();
+        self.classes[class].give_back(buffer, size * most);
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn kept(&self) -> impl Iterator<Item = &[Vec<u8>]> {
+        self.classes.iter().map(|class| &*class.buffers)
+    }
+}
+
+impl Class {
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.buffers.pop()?;
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn give_back(&mut self, buffer: Vec<u8>, bound: usize) {
+        if self.bytes + buffer.capacity() <= bound {
+            self.bytes += buffer.capacity();
+            self.buffers.push(buffer);
         }
     }
 }
@@ -102,7 +133,7 @@ mod tests {
             spare.give_back(Vec::with_capacity(LARGE));
             spare.give_back(Vec::with_capacity(8 * LARGE));
         }
-        let kept: usize = spare.classes.iter().flatten().map(Vec::capacity).sum();
+        let kept: usize = spare.kept().flatten().map(Vec::capacity).sum();
         assert!(kept <= 1_792 * 1024, "{kept} bytes kept");
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct WriteSide {
     /// Accepted bytes were lost: whatever came after them would be out of place.
     broken: bool,
     error: Option<io::Error>,
+    /// That of the write that broke it, if it came upon an untold one of a flush.
+    second_error: Option<io::Error>,
 }
 
 impl WriteSide {
@@ -56,6 +58,7 @@ impl WriteSide {
             shut: false,
             broken: false,
             error: None,
+            second_error: None,
         }
     }
 
@@ -165,10 +168,16 @@ impl WriteSide {
     }
 
     /// Keeps an error for the next caller, who then asks again if he still wants to.
+    ///
+    /// Nobody has to ask for what was accepted during a flush to be written, so two errors can be
+    /// untold, but no more: then it is broken, and does nothing that it is not asked for.
     fn note(&mut self, error: io::Error) {
         self.flush = false;
         self.shutdown = false;
-        self.error.get_or_insert(error);
+        match self.error {
+            None => self.error = Some(error),
+            Some(_) => self.second_error = Some(error),
+        }
     }
 
     /// Whether the flush that is asked for hereby is done.
@@ -186,7 +195,7 @@ impl WriteSide {
     }
 
     fn late_error(&mut self) -> io::Result<()> {
-        self.error.take().map_or(Ok(()), Err)
+        self.take_error().map_or(Ok(()), Err)
     }
 
     /// Whether somebody who wishes for this would get an answer now.
@@ -214,9 +223,15 @@ impl WriteSide {
         self.shut
     }
 
-    /// The error that nobody was told.
+    /// The oldest error that nobody was told.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take()
+        std::mem::replace(&mut self.error, self.second_error.take())
+    }
+
+    /// The gravest error that nobody was told, at the end of the shim: the one that lost bytes.
+    pub(crate) fn last_error(&mut self) -> Option<io::Error> {
+        let flush = self.error.take();
+        self.second_error.take().or(flush)
     }
 }
 
