@@ -35,7 +35,8 @@ use crate::{
 /// libraries that ask for `Send` (axum, tonic, hyper-util) inside a Compio thread, where nothing is ever sent.
 ///
 /// A future, a stream, a sink, and whatever implements Tokio's I/O traits is so in the wrapper, too.
-/// Anything else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
+/// Anything else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut). So is what
+/// [`AsyncBufRead`](tokio::io::AsyncBufRead) would lend: the value's own buffer, which stays where it is.
 ///
 /// # Where it runs
 ///

@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 /// For any Tokio stream, and for one that only reads or only writes. No copy and no allocation:
 /// reads land in the owned buffer from its start, uninitialised part included, and the length of
 /// the buffer grows to what was read, if it was shorter. A buffer of no capacity reads nothing.
-/// Vectored reads and writes go on to the next slice while the stream is ready for more.
+/// Vectored reads and writes go on to the next slice while the stream is ready for more. If a read has to
+/// make a buffer of a tuple longer, those that it did not reach come back empty: Compio's tuples are told one
+/// length, for all.
 ///
 /// It is `Send` and `Sync` if the stream is. `AsFd`, `AsRawFd` and their Windows counterparts are
 /// passed through.
