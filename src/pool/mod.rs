@@ -173,7 +173,8 @@ impl CompioPool {
     /// that wait are finished.
     ///
     /// A [`stream`](Self::stream) whose consumer does not take its items holds the shutdown up: drop it,
-    /// or drain it beside the shutdown.
+    /// or drain it beside the shutdown. So do bytes that [`CompioAsTokio`](crate::io::CompioAsTokio) or
+    /// `FileAsTokio` has accepted, wherever on a worker it is, until they are out; idle, it does not.
     ///
     /// Awaited by a job of this very pool, it waits for all *other* jobs and lets the calling job go
     /// on; the workers end once it has returned. A job that waits for the calling job is one of those

@@ -46,7 +46,11 @@ impl UnderWay {
             return;
         }
         if let Some(Some(count)) = self.worker.get() {
-            count.set(if any { count.get() + 1 } else { count.get() - 1 });
+            count.set(if any {
+                count.get() + 1
+            } else {
+                count.get() - 1
+            });
         }
     }
 }

@@ -196,11 +196,10 @@ impl Engine {
         if self.desk.helper_is_gone.get() {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, GONE));
         }
-        self.helper
-            .get_or_init(|| {
-                self.desk.writing.belongs_here();
-                crate::rt::spawn_helper(Helper(self.clone()));
-            });
+        self.helper.get_or_init(|| {
+            self.desk.writing.belongs_here();
+            crate::rt::spawn_helper(Helper(self.clone()));
+        });
         Ok(())
     }
 

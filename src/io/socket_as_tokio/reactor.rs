@@ -220,3 +220,44 @@ impl Drop for Helper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use compio::driver::{DriverType, ProactorBuilder};
+    use compio::runtime::RuntimeBuilder;
+
+    use super::*;
+
+    /// "The runtime is gone" would send whoever reads it looking in the wrong place.
+    #[test]
+    fn what_has_failed_is_what_those_who_wait_are_told() {
+        for driver in [DriverType::Poll, DriverType::IoUring] {
+            let mut proactor = ProactorBuilder::new();
+            proactor.driver_type(driver);
+            let Ok(runtime) = RuntimeBuilder::new().with_proactor(proactor).build() else {
+                continue;
+            };
+            runtime.block_on(async {
+                // Not what it should be, so that waiting for it or asking it fails.
+                let file = std::fs::File::open("Cargo.toml").unwrap();
+                let reactor = Rc::new(Reactor {
+                    home: current(Home::of).unwrap(),
+                    epoll: Rc::new(file.into()),
+                    slots: RefCell::default(),
+                    helper: Cell::new(None),
+                    helper_is_gone: Cell::new(false),
+                    failed: Cell::new(None),
+                });
+                reactor.slots.borrow_mut().insert(Rc::default());
+                reactor.check().unwrap();
+                Helper {
+                    reactor: reactor.clone(),
+                    events: None,
+                }
+                .await;
+                let error = reactor.check().unwrap_err();
+                assert!(error.raw_os_error().is_some(), "{error} on {driver:?}");
+            });
+        }
+    }
+}
