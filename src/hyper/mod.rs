@@ -144,6 +144,7 @@
 //! ```
 
 mod executor;
+mod on_thread;
 mod timer;
 
 pub use executor::LocalExecutor;
