@@ -20,12 +20,12 @@
 //! - hyper-util's `client::legacy` with its `HttpConnector`, which connects by Tokio. Give it a connector of
 //!   your own: a tower service whose future is an `OnThread`, and whose connection is an `OnThread` in a type of
 //!   yours that is hyper-util's `Connection`, in `TokioIo`. `LocalExecutor` is its executor, [`CompioTimer`] its
-//!   `pool_timer`. It is for the thread that made it.
+//!   `pool_timer`. Make one for each thread.
 //! - What axum's `Router` asks to be `Send`, though nobody sends it: an `OnThread` around a service or a body is
 //!   one, and so are the futures that handlers return; one around an `Rc` will do as a state. Make the router on
 //!   the worker then, since its clones clone what is in it.
 //! - axum's `WebSocketUpgrade`, which does send the stream, to a task of its own on Tokio. Serve it over
-//!   [`remote`](crate::remote) sockets; on a Compio thread use `hyper::upgrade::on` and
+//!   `landbridge::remote`'s sockets; on a Compio thread use `hyper::upgrade::on` and
 //!   [`spawn_local`](crate::rt::spawn_local), as below.
 //! - Handlers that call for Tokio's reactor, its timer or `tokio::spawn`. Give the pool a Tokio
 //!   [`Handle`](crate::pool::Builder::tokio), or cross over to it with
