@@ -124,7 +124,9 @@ fn with_upgrades_of_both_sides_hands_over_a_stream_that_works() {
         });
         let connection = server::Builder::new().serve_connection(io(far), service);
         let server = drive(connection.with_upgrades());
-        let (mut sender, connection) = client::handshake(io(near)).await.unwrap();
+        // The other way round it is one, too.
+        let near = OnThread::new(TokioIo::new(near.into_tokio_io()));
+        let (mut sender, connection) = client::handshake(near).await.unwrap();
         let connection = drive(connection.with_upgrades());
         let response = sender.send_request(shout_please()).await.unwrap();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
@@ -545,6 +547,35 @@ fn elsewhere_a_service_panics_and_a_body_has_no_size() {
     });
     let text = panics.downcast_ref::<String>().unwrap();
     assert!(text.contains("it stays on thread"), "{text}");
+}
+
+/// hyper's traits have errors, as Tokio's have.
+#[test]
+fn elsewhere_a_stream_of_hypers_is_an_error() {
+    let (one, _other) = tokio::io::duplex(8);
+    let stream = OnThread::new(TokioIo::new(one));
+    assert!(hyper::rt::Write::is_write_vectored(&stream));
+    let mut stream = TokioIo::new(stream);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            block_on(async {
+                let errors = [
+                    stream.read_u8().await.unwrap_err(),
+                    stream.write_u8(1).await.unwrap_err(),
+                    stream
+                        .write_vectored(&[io::IoSlice::new(b"1")])
+                        .await
+                        .unwrap_err(),
+                    stream.flush().await.unwrap_err(),
+                    stream.shutdown().await.unwrap_err(),
+                ];
+                for error in errors {
+                    assert!(error.get_ref().unwrap().is::<OnThreadError>(), "{error:?}");
+                }
+                assert!(!stream.is_write_vectored());
+            });
+        });
+    });
 }
 
 /// axum's own WebSockets start a task on Tokio, where the stream is not. Who tries it is told so; on Compio's

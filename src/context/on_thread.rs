@@ -35,8 +35,8 @@ use crate::{
 /// libraries that ask for `Send` (axum, tonic, hyper-util) inside a Compio thread, where nothing is ever sent.
 ///
 /// A future, a stream, a sink, and whatever implements Tokio's I/O traits is so in the wrapper, too; with the
-/// feature `hyper` also a tower service, whose futures stay as well, and the body of an HTTP message. Anything
-/// else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
+/// feature `hyper` also what implements hyper's, a tower service, whose futures stay as well, and the body of an
+/// HTTP message. Anything else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
 ///
 /// # Where it runs
 ///
@@ -45,7 +45,7 @@ use crate::{
 ///
 /// | what is done | elsewhere, or once the value is gone |
 /// |---|---|
-/// | Tokio's I/O traits | [`OnThreadError`] inside the [`io::Error`] |
+/// | Tokio's and hyper's I/O traits | [`OnThreadError`] inside the [`io::Error`] |
 /// | [`with`](Self::with), [`with_mut`](Self::with_mut), [`with_pin_mut`](Self::with_pin_mut) | [`OnThreadError`] |
 /// | [`into_inner`](Self::into_inner) | the wrapper back |
 /// | a future, a stream, a sink, a service, a body, `clone` | a panic that names both threads |

@@ -14,8 +14,8 @@
 //!   Serve connection by connection instead, as below: an axum `Router`, and tonic's `Routes` by
 //!   `into_axum_router`, are services for that.
 //! - What asks a stream to be `Send`, which the shims are not: HTTP/1's `with_upgrades`, hyper-util's
-//!   `serve_connection_with_upgrades` and `client::legacy`. Put [`OnThread`](crate::context::OnThread) between
-//!   `TokioIo` and the shim, as [below](#an-upgrade). Or do without, and take the stream back from an HTTP/1
+//!   `serve_connection_with_upgrades` and `client::legacy`. Put [`OnThread`](crate::context::OnThread) around
+//!   it, within `TokioIo` or without, as [below](#an-upgrade). Or do without, and take the stream back from an HTTP/1
 //!   connection by `without_shutdown`. HTTP/2's upgrades work as they are.
 //! - hyper-util's `client::legacy` with its `HttpConnector`, which connects by Tokio. Give it a connector of
 //!   your own: a tower service whose future is an `OnThread`, and whose connection is an `OnThread` in a type of

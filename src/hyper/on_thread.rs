@@ -1,11 +1,15 @@
-//! Services and bodies that stay on their thread, for routers that ask for `Send`.
+//! Services, bodies and streams that stay on their thread, for what asks for `Send` though it sends nothing.
 
 use std::{
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use ::hyper::body::{Body, Frame, SizeHint};
+use ::hyper::{
+    body::{Body, Frame, SizeHint},
+    rt::{Read, ReadBufCursor, Write},
+};
 use tower_service::Service;
 
 use crate::context::OnThread;
@@ -57,5 +61,47 @@ impl<B: Body + 'static> Body for OnThread<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.with(B::size_hint).unwrap_or_default()
+    }
+}
+
+/// With the feature `hyper`. On another thread, and once the stream is gone, an error.
+impl<S: Read + 'static> Read for OnThread<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.with_pin_mut(|stream| stream.poll_read(cx, buffer))?
+    }
+}
+
+/// With the feature `hyper`. On another thread, and once the stream is gone, an error.
+impl<S: Write + 'static> Write for OnThread<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.with_pin_mut(|stream| stream.poll_write(cx, bytes))?
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_pin_mut(|stream| stream.poll_flush(cx))?
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_pin_mut(|stream| stream.poll_shutdown(cx))?
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.with(S::is_write_vectored).unwrap_or(false)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.with_pin_mut(|stream| stream.poll_write_vectored(cx, slices))?
     }
 }
