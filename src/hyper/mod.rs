@@ -20,7 +20,8 @@
 //! - hyper-util's `client::legacy` with its `HttpConnector`, which connects by Tokio. Give it a connector of
 //!   your own: a tower service whose future is an `OnThread`, and whose connection is an `OnThread` in a type of
 //!   yours that is hyper-util's `Connection`, in `TokioIo`. `LocalExecutor` is its executor, [`CompioTimer`] its
-//!   `pool_timer`. Make one for each thread.
+//!   `pool_timer`. Make one for each thread. A connector for tonic's `Endpoint::connect_with_connector` is
+//!   simpler: it asks for no `Connection`, and `LocalExecutor` is what its `executor` takes.
 //! - What axum's `Router` asks to be `Send`, though nobody sends it: an `OnThread` around a service or a body is
 //!   one, and so are the futures that handlers return; one around an `Rc` will do as a state. Make the router on
 //!   the worker then, since its clones clone what is in it.
