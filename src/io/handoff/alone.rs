@@ -128,8 +128,8 @@ mod tests {
         let clone = object.clone();
         drop(object.to_shared_fd());
         assert!(!one_is_left.is_so(), "one for an object and its clone");
-        let object = take(object).err().expect("there is a clone");
-        let object = take(object).err().expect("there still is");
+        let object = take(object).expect_err("there is a clone");
+        let object = take(object).expect_err("there still is");
         drop(object.to_shared_fd());
         assert!(!one_is_left.is_so(), "a refusal took one");
         drop(clone);
@@ -139,7 +139,7 @@ mod tests {
         let object: S = new();
         let one_is_left = OneIsLeft::of(&object);
         let operation = object.to_shared_fd();
-        let object = take(object).err().expect("there is an operation");
+        let object = take(object).expect_err("there is an operation");
         assert!(!one_is_left.is_so(), "none for an operation");
         drop(operation);
         assert!(one_is_left.is_so(), "a refusal left one");
