@@ -10,11 +10,11 @@ use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use compio::driver::{DriverType, ToSharedFd};
 use compio::net::{TcpStream, UnixStream};
-use io_support::{on_each_driver, pattern, runtime_on, settle};
+use io_support::{Panics, on_each_driver, pattern, runtime_on, settle};
 use landbridge::io::{CompioSocket, SocketAsTokio};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -267,15 +267,9 @@ fn a_stream_that_has_ended_lets_its_neighbours_run() {
 /// A waker may be an executor of its own. What it does to itself is not its neighbours' business.
 #[test]
 fn a_waker_that_panics_is_the_end_of_no_other_stream() {
-    struct Panics;
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            panic!("in the waker");
-        }
-    }
     on_each_driver(|| async {
         let ((mut one, mut peer_of_one), (mut other, mut peer_of_other)) = (unix(), unix());
-        let panics = Waker::from(Arc::new(Panics));
+        let panics = Waker::from(Arc::new(Panics::default()));
         let mut room = [0; 8];
         let mut room = ReadBuf::new(&mut room);
         let mut cx = Context::from_waker(&panics);
