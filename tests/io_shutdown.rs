@@ -6,10 +6,11 @@ mod support;
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io::Read;
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use compio::driver::DriverType;
@@ -242,19 +243,31 @@ fn handing_over_forgets_no_wake_up() {
         };
         runtime.block_on(async {
             let (ours, peer) = pair();
-            let mut ours = CompioAsTokio::new(ours);
-            ours.write_all(b"bye").await.unwrap();
-            let (tell, told) = oneshot::channel();
-            let waits = compio::runtime::spawn(async move { told.await.unwrap() });
+            let mut ours = CompioAsTokio::with_capacity(ours, MUCH);
+            ours.write_all(&pattern(MUCH)).await.unwrap();
+            let (tell, mut told) = oneshot::channel();
             settle().await;
-            ours.write_all(b"bye").await.unwrap();
-            drop(ours);
-            // The wake-up is there before the helper has its turn.
-            std::thread::spawn(move || tell.send(()).unwrap())
-                .join()
-                .unwrap();
-            waits.await.unwrap();
-            drop(peer);
+            compio::runtime::spawn(async move { drop(ours) }).detach();
+            let (mut tell, mut turn) = (Some(tell), 0);
+            poll_fn(|cx| {
+                turn += 1;
+                if turn == 1 {
+                    // The stream is dropped now, and then the runtime goes on, for the helper.
+                    return Poll::Pending;
+                }
+                let polled = Pin::new(&mut told).poll(cx);
+                if let Some(tell) = tell.take() {
+                    // Woken before the helper has its turn, and for what has been polled already.
+                    let elsewhere = std::thread::spawn(move || tell.send(()).unwrap());
+                    elsewhere.join().unwrap();
+                }
+                polled
+            })
+            .await
+            .unwrap();
+            // Had that waited for something else to happen, the time for these bytes would be over.
+            let all = compio::runtime::spawn_blocking(move || all_of(peer)).await;
+            assert!(all.unwrap() == pattern(MUCH));
         });
     }
 }
