@@ -9,6 +9,9 @@
     reason = "the fuzzer takes the modules too, as they are"
 )]
 
+#[cfg(unix)]
+#[path = "io_model/file.rs"]
+mod file;
 mod io_support;
 #[path = "io_model/model.rs"]
 mod model;
@@ -569,6 +572,60 @@ mod remote {
                 let ours = UnixStream::from_std_in(&Net::new(&POOL), ours).unwrap();
                 play(TokioUser::new(ours), peer, &case.moves).await;
             });
+        }
+    }
+}
+
+/// Files by their own rules: one cursor, and an end that goes away when something is appended.
+#[cfg(unix)]
+mod file_as_tokio {
+    use std::io::SeekFrom;
+
+    use compio::driver::DriverType;
+    use file::{FileModel, FileMove, Mode};
+    use socket::on_driver;
+
+    use super::*;
+
+    fn a_move() -> impl Strategy<Value = FileMove> {
+        // No polls: as many as it takes.
+        let polls = || prop_oneof![0..1_u8, 1..7_u8];
+        let offset = || prop_oneof![-20..20_i64, -2_000..2_000_i64];
+        let to = prop_oneof![
+            (0..2_000_u64).prop_map(SeekFrom::Start),
+            offset().prop_map(SeekFrom::Current),
+            offset().prop_map(SeekFrom::End),
+        ];
+        prop_oneof![
+            6 => (size(), polls()).prop_map(|(room, polls)| FileMove::Read { room, polls }),
+            4 => (size(), polls()).prop_map(|(len, polls)| FileMove::Write { lens: vec![len], polls }),
+            2 => (vec(size(), 0..5), polls()).prop_map(|(lens, polls)| FileMove::Write { lens, polls }),
+            2 => polls().prop_map(|polls| FileMove::Flush { polls }),
+            1 => polls().prop_map(|polls| FileMove::Shutdown { polls }),
+            4 => (to, polls()).prop_map(|(to, polls)| FileMove::Seek { to, polls }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(cases(6))]
+
+        /// What is dropped half-way must not move the cursor, nor what is read ahead be skipped.
+        #[test]
+        fn it_is_bytes_and_a_cursor(
+            mode in prop_oneof![
+                3 => Just(Mode::ReadAndWrite),
+                2 => Just(Mode::Append),
+                1 => Just(Mode::ReadOnly),
+                1 => Just(Mode::WriteOnly),
+            ],
+            limit in prop_oneof![1..40_usize, Just(2 << 20)],
+            contents in vec(any::<u8>(), 0..300),
+            moves in vec(a_move(), 0..40),
+            driver in prop_oneof![Just(DriverType::IoUring), Just(DriverType::Poll)],
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("file");
+            on_driver(driver, FileModel::play(&path, mode, limit, contents, &moves));
         }
     }
 }

@@ -228,11 +228,9 @@ impl<'a, F: Far> Model<'a, F> {
         patience: Patience,
         otherwise: bool,
     ) -> bool {
-        let pending = Cell::new(false);
         let call = Call {
             patience,
             before_poll: &|| {},
-            pending: &pending,
         };
         let result = match otherwise {
             true => user.read_otherwise(room.max(1), &call).await,
@@ -267,12 +265,11 @@ impl<'a, F: Far> Model<'a, F> {
 
     /// Whether the write came to an end.
     async fn write(&mut self, user: &mut impl User, lens: &[usize], patience: Patience) -> bool {
-        let (pending, untold) = (Cell::new(false), Cell::new(None));
+        let untold = Cell::new(None);
         let far = self.far;
         let call = Call {
             patience,
             before_poll: &|| untold.set(far.wire().and_then(Wire::oldest_untold)),
-            pending: &pending,
         };
         let Some((result, offer)) = user.write(lens, &mut self.offers, &call).await else {
             return false;
@@ -309,12 +306,11 @@ impl<'a, F: Far> Model<'a, F> {
 
     /// `None`: not yet done; else whether it went well.
     async fn flush(&mut self, user: &mut impl User, patience: Patience) -> Option<bool> {
-        let (pending, untold) = (Cell::new(false), Cell::new(None));
+        let untold = Cell::new(None);
         let far = self.far;
         let call = Call {
             patience,
             before_poll: &|| untold.set(far.wire().and_then(Wire::oldest_untold)),
-            pending: &pending,
         };
         let result = user.flush(&call).await?;
         if let Err(error) = &result {
@@ -335,12 +331,11 @@ impl<'a, F: Far> Model<'a, F> {
     }
 
     async fn shutdown(&mut self, user: &mut impl User, patience: Patience) -> Option<bool> {
-        let (pending, untold) = (Cell::new(false), Cell::new(None));
+        let untold = Cell::new(None);
         let far = self.far;
         let call = Call {
             patience,
             before_poll: &|| untold.set(far.wire().and_then(Wire::oldest_untold)),
-            pending: &pending,
         };
         self.asked |= self.oldest_untold().is_none();
         let result = user.shutdown(&call).await?;
