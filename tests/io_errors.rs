@@ -63,6 +63,11 @@ mod fixture {
         compio_tcp(stream).into_tokio_io()
     }
 
+    pub(super) fn into_tokio_io_in_halves(stream: StdStream) -> impl Stream {
+        let (reader, writer) = compio_tcp(stream).into_tokio_io().into_split();
+        tokio::io::join(reader, writer)
+    }
+
     pub(super) fn tokio_over_compio_over_tokio(stream: StdStream) -> impl Stream {
         CompioAsTokio::new(tokio_tcp(stream).into_compio_io())
     }
@@ -270,6 +275,7 @@ errors!(
     compio_as_tokio,
     compio_halves_as_tokio,
     into_tokio_io,
+    into_tokio_io_in_halves,
     tokio_over_compio_over_tokio,
 );
 

@@ -2,7 +2,7 @@
 //!
 //! In memory by the thousands, where every byte is accounted for and a lost wake is found out; over
 //! the kernel's sockets by the hundreds. `LANDBRIDGE_MODEL_CASES` says how many cases there are in
-//! all, 10 000 if it is not set.
+//! all, 12 000 if it is not set.
 
 #![allow(
     unreachable_pub,
@@ -22,6 +22,8 @@ mod near;
 mod play;
 #[path = "io_model/socket.rs"]
 mod socket;
+#[path = "io_model/tls.rs"]
+mod tls;
 #[path = "io_model/users.rs"]
 mod users;
 #[path = "io_model/wire.rs"]
@@ -37,14 +39,14 @@ use proptest::prelude::*;
 use users::{CompioUser, TokioUser};
 use wire::{Event, Pace, Wire};
 
-/// So many hundredths of all cases.
-fn cases(hundredths: u32) -> ProptestConfig {
+/// So many of the 120 parts of all cases.
+fn cases(parts: u32) -> ProptestConfig {
     let all = match std::env::var("LANDBRIDGE_MODEL_CASES") {
         Ok(all) => all.parse().expect("LANDBRIDGE_MODEL_CASES is a number"),
-        Err(_) => 10_000,
+        Err(_) => 12_000,
     };
     ProptestConfig {
-        cases: all * hundredths / 100,
+        cases: all * parts / 120,
         // A counterexample belongs into a test, not into a file of seeds.
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -571,6 +573,80 @@ mod remote {
                 let (ours, peer) = unix();
                 let ours = UnixStream::from_std_in(&Net::new(&POOL), ours).unwrap();
                 play(TokioUser::new(ours), peer, &case.moves).await;
+            });
+        }
+    }
+}
+
+/// A library that polls as it likes, and keeps bytes of its own, between the user and the shim.
+mod tls_streams {
+    use io_support::Hostile;
+    use io_support::tls::handshake;
+    use tls::TlsPeer;
+    use users::User;
+
+    use super::*;
+
+    async fn play(user: &mut impl User, peer: &TlsPeer, case: &Case) {
+        let mut model = Model::new(peer, Shim::Direct);
+        let mut shut = false;
+        for a_move in &case.moves {
+            // What is written behind a shutdown TLS takes, and never sends.
+            let writes = matches!(a_move, Move::Write { .. } | Move::WriteInto { .. });
+            if !(shut && writes) {
+                model.play(user, std::slice::from_ref(a_move)).await;
+            }
+            shut |= matches!(a_move, Move::Shutdown { .. });
+        }
+        model.write_out(user).await;
+        model.read_out(user).await;
+        peer.has_met_the_end().await;
+        assert!(model.all_is_out());
+    }
+
+    /// Enough for what a server sends unasked when the handshake is over.
+    fn room() -> impl Strategy<Value = usize> {
+        1_000..5_000_usize
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        /// TLS over a shim, with little room in the pipe below.
+        #[test]
+        fn tls_over_compio_as_tokio_keeps_the_contract(case in case(), room in room()) {
+            alone(async {
+                let (ours, peer) = tokio::io::duplex(room);
+                let ours = TokioAsCompio::new(Hostile::new(ours));
+                let ours = CompioAsTokio::with_capacity(ours, case.capacity);
+                let (ours, peer) = handshake(ours, peer).await;
+                play(&mut TokioUser::new(ours), &TlsPeer::new(peer), &case).await;
+            });
+        }
+
+        /// TLS over the fast path.
+        #[cfg(target_os = "linux")]
+        #[test]
+        fn tls_over_socket_as_tokio_keeps_the_contract(case in case()) {
+            alone(async {
+                let (ours, peer) = sockets::unix();
+                let shim = |socket| {
+                    let socket = compio::net::UnixStream::from_std(socket).unwrap();
+                    landbridge::io::SocketAsTokio::new(socket)
+                };
+                let (ours, peer) = handshake(shim(ours), shim(peer)).await;
+                play(&mut TokioUser::new(ours), &TlsPeer::new(peer), &case).await;
+            });
+        }
+
+        /// A shim over TLS.
+        #[test]
+        fn tls_made_owned_keeps_the_contract(case in case(), room in room()) {
+            alone(async {
+                let (ours, peer) = tokio::io::duplex(room);
+                let (ours, peer) = handshake(Hostile::new(ours), peer).await;
+                let mut user = CompioUser(TokioAsCompio::new(ours));
+                play(&mut user, &TlsPeer::new(peer), &case).await;
             });
         }
     }

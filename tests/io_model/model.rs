@@ -410,17 +410,12 @@ impl<'a, F: Far> Model<'a, F> {
     /// From here on all goes well: what is still to come comes, and is told.
     pub async fn finish(&mut self, user: &mut impl User) {
         self.write_out(user).await;
-        self.end();
-        while self.inbound.borrow().front() != Some(&Event::End) {
-            self.read(user, 4_000, Patience::Endless, false).await;
-        }
-        for otherwise in [false, true, false] {
-            assert!(self.read(user, 10, Patience::Endless, otherwise).await);
-        }
-        assert!(self.all_is_told());
+        self.write(user, &[5], Patience::Endless).await;
+        self.check();
+        self.read_out(user).await;
     }
 
-    /// The writing half of [`finish`](Self::finish).
+    /// All that was accepted goes out, and the end of it.
     pub async fn write_out(&mut self, user: &mut impl User) {
         self.on_wire(Wire::no_more_faults);
         self.far.take(usize::MAX);
@@ -434,8 +429,18 @@ impl<'a, F: Far> Model<'a, F> {
             assert_eq!(self.shutdown(user, Patience::Endless).await, Some(true));
             assert_eq!(self.flush(user, Patience::Endless).await, Some(true));
         }
-        self.write(user, &[5], Patience::Endless).await;
-        self.check();
+    }
+
+    /// All that came is read, and the end of it.
+    pub async fn read_out(&mut self, user: &mut impl User) {
+        self.end();
+        while self.inbound.borrow().front() != Some(&Event::End) {
+            self.read(user, 4_000, Patience::Endless, false).await;
+        }
+        for otherwise in [false, true, false] {
+            assert!(self.read(user, 10, Patience::Endless, otherwise).await);
+        }
+        assert!(self.all_is_told());
     }
 
     /// Whether everything accepted is out.
