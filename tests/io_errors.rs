@@ -279,6 +279,57 @@ errors!(
     tokio_over_compio_over_tokio,
 );
 
+/// Unix sockets have no reset of their own: one is told to whoever has sent what was never read.
+mod unix {
+    use std::os::unix::net::UnixStream as StdStream;
+
+    use super::*;
+
+    async fn unread(mut ours: impl Stream, peer: StdStream) {
+        ours.write_all(b"nobody reads this").await.unwrap();
+        ours.flush().await.unwrap();
+        drop(peer);
+        let error = ours.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(ours.read(&mut [0]).await.unwrap(), 0);
+        // Accepted or not: a flush later it has been told.
+        for _ in 0..2 {
+            let mut write = async || {
+                ours.write_all(b"nor this").await?;
+                ours.flush().await
+            };
+            assert_eq!(write().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+    }
+
+    fn compio_unix(stream: StdStream) -> compio::net::UnixStream {
+        compio::net::UnixStream::from_std(stream).unwrap()
+    }
+
+    fn tokio_unix(stream: StdStream) -> tokio::net::UnixStream {
+        stream.set_nonblocking(true).unwrap();
+        tokio::net::UnixStream::from_std(stream).unwrap()
+    }
+
+    /// A server that fails a request closes without having read all of it.
+    #[test]
+    fn a_peer_that_goes_without_having_read_is_told_as_tokio_tells_it() {
+        on_each_driver(|| async {
+            let pair = || StdStream::pair().unwrap();
+            let (ours, peer) = pair();
+            unread(tokio_unix(ours), peer).await;
+            let (ours, peer) = pair();
+            unread(compio_unix(ours).into_tokio_io(), peer).await;
+            let (ours, peer) = pair();
+            unread(CompioAsTokio::new(compio_unix(ours)), peer).await;
+            let (ours, peer) = pair();
+            let (reader, writer) = tokio_unix(ours).into_split();
+            let ours = (reader.into_compio_io(), writer.into_compio_io());
+            unread(CompioAsTokio::new(ours), peer).await;
+        });
+    }
+}
+
 /// The shims of Compio's streams stay on their thread; what can go wrong is their runtime.
 mod runtimes {
     use super::*;
