@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 mod io_support;
+mod support;
 
 use std::future::poll_fn;
 use std::io;
@@ -260,6 +261,7 @@ macro_rules! errors {
         $(#[$attribute])*
         #[test]
         fn $case() {
+            let _watchdog = support::watchdog();
             on_each_driver(|| async {
                 let (ours, peer) = tcp_pair();
                 let ours = fixture::$fixture(ours);
@@ -314,6 +316,7 @@ mod unix {
     /// A server that fails a request closes without having read all of it.
     #[test]
     fn a_peer_that_goes_without_having_read_is_told_as_tokio_tells_it() {
+        let _watchdog = support::watchdog();
         on_each_driver(|| async {
             let pair = || StdStream::pair().unwrap();
             let (ours, peer) = pair();

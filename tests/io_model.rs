@@ -49,6 +49,8 @@ fn cases(parts: u32) -> ProptestConfig {
         cases: all * parts / 120,
         // A counterexample belongs into a test, not into a file of seeds.
         failure_persistence: None,
+        // A case that hangs takes a minute; one more is enough.
+        max_shrink_time: 30_000,
         ..ProptestConfig::default()
     }
 }
