@@ -600,6 +600,7 @@ mod tls_streams {
             }
             shut |= matches!(a_move, Move::Shutdown { .. });
         }
+        peer.has_taken(model.flush_out(user).await).await;
         model.write_out(user).await;
         model.read_out(user).await;
         peer.has_met_the_end().await;

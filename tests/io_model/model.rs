@@ -415,6 +415,13 @@ impl<'a, F: Far> Model<'a, F> {
         self.read_out(user).await;
     }
 
+    /// Whoever has flushed may wait for the answer to what he wrote: its length.
+    pub async fn flush_out(&mut self, user: &mut impl User) -> usize {
+        self.far.take(usize::MAX);
+        assert_eq!(self.flush(user, Patience::Endless).await, Some(true));
+        self.accepted.len()
+    }
+
     /// All that was accepted goes out, and the end of it.
     pub async fn write_out(&mut self, user: &mut impl User) {
         self.on_wire(Wire::no_more_faults);

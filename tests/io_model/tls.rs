@@ -21,7 +21,7 @@ struct Shared {
     taken: RefCell<Vec<u8>>,
     wanted: Cell<usize>,
     met_the_end: Cell<bool>,
-    waits_for_the_end: Cell<Option<Waker>>,
+    waits: Cell<Option<Waker>>,
     sender: Cell<Option<Waker>>,
     taker: Cell<Option<Waker>>,
 }
@@ -38,13 +38,22 @@ impl TlsPeer {
         Self(shared)
     }
 
+    /// Waits until so many bytes have been taken.
+    pub async fn has_taken(&self, count: usize) {
+        self.until(|| self.0.taken.borrow().len() >= count).await;
+    }
+
     /// Waits until all has been taken, the end included.
     pub async fn has_met_the_end(&self) {
+        self.until(|| self.0.met_the_end.get()).await;
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
         poll_fn(|cx| {
-            if self.0.met_the_end.get() {
+            if is_so() {
                 return Poll::Ready(());
             }
-            self.0.waits_for_the_end.set(Some(cx.waker().clone()));
+            self.0.waits.set(Some(cx.waker().clone()));
             Poll::Pending
         })
         .await;
@@ -85,10 +94,11 @@ async fn take(mut stream: ReadHalf<impl AsyncRead>, shared: &Shared) {
         let count = stream.read(room).await.unwrap();
         if count == 0 {
             shared.met_the_end.set(true);
-            return wake(&shared.waits_for_the_end);
+            return wake(&shared.waits);
         }
         shared.wanted.set(shared.wanted.get() - count);
         shared.taken.borrow_mut().extend_from_slice(&room[..count]);
+        wake(&shared.waits);
     }
 }
 
