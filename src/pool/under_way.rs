@@ -37,6 +37,7 @@ impl UnderWay {
         matches!(self.worker.get(), Some(Some(_)))
     }
 
+    #[cfg(feature = "fs")]
     pub(crate) fn get(&self) -> bool {
         self.any.get()
     }
