@@ -15,26 +15,24 @@ use super::worker::local;
 pub(crate) struct UnderWay {
     any: Cell<bool>,
     /// How many shims of its worker have. None beyond a pool, where nothing is drained.
-    worker: OnceCell<Option<Rc<Cell<usize>>>>,
+    worker: OnceCell<Rc<Cell<usize>>>,
 }
 
 impl UnderWay {
     /// It belongs to the runtime that this is called on: called once, before anything is under way.
     pub(crate) fn belongs_here(&self) {
-        self.worker.get_or_init(|| {
-            let here = Runtime::try_with_current(|runtime| {
-                local().filter(|local| local.shared.is_driven_by(runtime))
-            });
-            let worker = here.ok().flatten();
-            worker
-                .filter(|local| !local.shared.is_attached())
-                .map(|local| local.under_way())
+        let here = Runtime::try_with_current(|runtime| {
+            local().filter(|local| local.shared.is_driven_by(runtime))
         });
+        let here = here.ok().flatten();
+        if let Some(worker) = here.filter(|local| !local.shared.is_attached()) {
+            self.worker.get_or_init(|| worker.under_way());
+        }
     }
 
     /// Whether it belongs to a worker of a pool, which sees everything through before it ends.
     pub(crate) fn is_drained(&self) -> bool {
-        matches!(self.worker.get(), Some(Some(_)))
+        self.worker.get().is_some()
     }
 
     #[cfg(feature = "fs")]
@@ -46,7 +44,7 @@ impl UnderWay {
         if self.any.replace(any) == any {
             return;
         }
-        if let Some(Some(count)) = self.worker.get() {
+        if let Some(count) = self.worker.get() {
             count.set(if any {
                 count.get() + 1
             } else {
