@@ -63,11 +63,10 @@ fn no_more_is_taken_than_the_bound() {
                 room.give(weight);
             }
         };
-        let others = [thread::spawn(takes(2)), thread::spawn(takes(1))];
+        let other = thread::spawn(takes(2));
         takes(1)();
-        for other in others {
-            other.join().unwrap();
-        }
+        takes(2)();
+        other.join().unwrap();
         assert_eq!(room.taken(), 0);
         assert_eq!(room.try_take(2), Ok(()));
     });
@@ -196,27 +195,25 @@ fn a_receiver_that_is_dropped_wakes_a_sender_that_waits() {
 /// What a permit has is somebody else's when it is dropped, and the rest of it when it is used.
 #[test]
 fn a_permit_gives_back_what_it_does_not_use() {
-    loom::model(|| {
-        let ([first, second], drops) = counted();
-        let (tx, mut rx) = channel::builder().bytes(4).mpsc();
-        let other = tx.clone();
-        let sender = thread::spawn(move || {
-            block_on(async { assert!(other.send(second).await.is_ok()) });
+    for used in [false, true] {
+        loom::model(move || {
+            let ([first, second], drops) = counted();
+            let (tx, mut rx) = channel::builder().bytes(4).mpsc();
+            let permit = tx.try_reserve(4).unwrap();
+            let other = tx.clone();
+            let sender = thread::spawn(move || assert!(block_on(other.send(second)).is_ok()));
+            if used {
+                assert!(permit.send(first).is_ok());
+            } else {
+                drop((permit, first));
+            }
+            // Both fit, so nothing must be received for that.
+            sender.join().unwrap();
+            assert_eq!(rx.weight(), if used { 4 } else { 2 });
+            while rx.try_recv().is_ok() {}
+            assert_eq!(rx.weight(), 0);
+            drops.assert_all_once();
+            drop(tx);
         });
-        block_on(async {
-            drop(tx.reserve(4).await.unwrap());
-            let permit = tx.reserve(4).await.unwrap();
-            assert!(permit.send(first).is_ok());
-        });
-        // Both fit now, so nothing must be received for that.
-        sender.join().unwrap();
-        drop(tx);
-        assert_eq!(rx.weight(), 4);
-        let mut received = 0;
-        while rx.try_recv().is_ok() {
-            received += 1;
-        }
-        assert_eq!(received, 2);
-        drops.assert_all_once();
-    });
+    }
 }

@@ -44,7 +44,7 @@ pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
     });
     let consumer = Consumer {
         queue: queue.clone(),
-        batch: Chunks::new(),
+        batch: Exclusive::new(Chunks::new()),
         popped: 0,
     };
     (Producer { queue }, consumer)
@@ -326,14 +326,30 @@ impl<T> Drop for Closed<'_, T> {
 pub(super) struct Consumer<T> {
     queue: Arc<Queue<T>>,
     /// Taken out of the queue, and not yet given out.
-    batch: Chunks<T>,
+    batch: Exclusive<Chunks<T>>,
     popped: usize,
+}
+
+/// `Sync` whatever is in it, since only `&mut` leads there: a lock that is never locked.
+struct Exclusive<T>(std::sync::Mutex<T>);
+
+impl<T> Exclusive<T> {
+    const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    #[inline]
+    fn get(&mut self) -> &mut T {
+        self.0
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 impl<T> Consumer<T> {
     #[inline]
     pub(super) fn pop(&mut self) -> Result<T, TryRecvError> {
-        if let Some(value) = self.batch.pop() {
+        if let Some(value) = self.batch.get().pop() {
             return Ok(self.count(value));
         }
         // In this order: after the close, what is not ready will not be.
@@ -346,7 +362,7 @@ impl<T> Consumer<T> {
             });
         }
         self.fetch();
-        let value = self.batch.pop().ok_or(TryRecvError::Empty)?;
+        let value = self.batch.get().pop().ok_or(TryRecvError::Empty)?;
         Ok(self.count(value))
     }
 
@@ -359,7 +375,7 @@ impl<T> Consumer<T> {
     /// Takes everything out of the queue; to be called when there is nothing left of the last time.
     fn fetch(&mut self) {
         let mut inner = self.queue.lock();
-        std::mem::swap(&mut inner.messages, &mut self.batch);
+        std::mem::swap(&mut inner.messages, self.batch.get());
         self.queue.hints.0.ready.store(false, Relaxed);
     }
 
@@ -368,10 +384,10 @@ impl<T> Consumer<T> {
         self.queue.hints.0.ready.load(Relaxed)
     }
 
-    /// Whether [`pop`](Self::pop) would not say `Empty`.
+    /// Whether [`pop`](Self::pop), which has said `Empty`, would not say so again.
     #[inline]
     pub(super) fn is_ready(&self) -> bool {
-        !self.batch.is_empty() || self.is_filled() || self.queue.is_closed()
+        self.is_filled() || self.queue.is_closed()
     }
 
     /// Arranges for a wake-up once there is a message or the queue is closed. False: there may be
