@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 ///
 /// Two chunks at most are kept when it is empty.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Chunks<T> {
     /// The oldest messages; while there are no more than a chunk, all.
     first: VecDeque<T>,
@@ -73,6 +74,16 @@ impl<T> Chunks<T> {
             self.more = VecDeque::new();
         }
         self.first.pop_front()
+    }
+
+    /// Exchanges what is in the two. Where both have a chunk at most, nothing else is touched.
+    #[inline]
+    pub(super) fn swap(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.first, &mut other.first);
+        if !self.more.is_empty() || !other.more.is_empty() {
+            std::mem::swap(&mut self.more, &mut other.more);
+            std::mem::swap(&mut self.spare, &mut other.spare);
+        }
     }
 
     #[inline]

@@ -28,11 +28,11 @@ use crate::{
 pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
     let queue = Arc::new(Queue {
         inner: Padded(Mutex::new(Inner {
-            messages: Chunks::new(),
             consumer: None,
-            watchers: Waiters::new(),
             pushed: 0,
             look_at: 1,
+            messages: Chunks::new(),
+            watchers: Waiters::new(),
         })),
         hints: Padded(Hints {
             ready: AtomicBool::new(false),
@@ -57,16 +57,18 @@ struct Queue<T> {
     popped: Padded<AtomicUsize>,
 }
 
+/// In this order, what each message touches is together.
+#[repr(C)]
 struct Inner<T> {
-    messages: Chunks<T>,
     /// The consumer sleeps, and is to be woken.
     consumer: Option<Waker>,
-    /// Who waits for the close. Once closed, nobody.
-    watchers: Waiters<Waker>,
     /// How many messages there have been, which wraps.
     pushed: usize,
     /// When so many have been pushed, there may for the first time be more of them than ever before.
     look_at: usize,
+    messages: Chunks<T>,
+    /// Who waits for the close. Once closed, nobody.
+    watchers: Waiters<Waker>,
 }
 
 /// What can be read without the lock. None of it changes with each message, so that whoever looks at
@@ -375,7 +377,7 @@ impl<T> Consumer<T> {
     /// Takes everything out of the queue; to be called when there is nothing left of the last time.
     fn fetch(&mut self) {
         let mut inner = self.queue.lock();
-        std::mem::swap(&mut inner.messages, self.batch.get());
+        inner.messages.swap(self.batch.get());
         self.queue.hints.0.ready.store(false, Relaxed);
     }
 
