@@ -186,7 +186,11 @@ fn a_weak_sender_becomes_one_before_the_end_or_never() {
         let (tx, mut rx) = channel::unbounded();
         let weak = tx.downgrade();
         let upgrades = thread::spawn(move || match weak.upgrade() {
-            Some(tx) => tx.send(1).is_ok(),
+            Some(tx) => {
+                // The receiver is there, so the channel is open.
+                tx.send(1).unwrap();
+                true
+            }
             None => false,
         });
         drop(tx);
