@@ -60,6 +60,7 @@ mod direction;
 #[cfg(all(test, landbridge_loom))]
 mod loom_direction;
 mod net;
+mod polite;
 mod source;
 mod split;
 mod stream;
@@ -75,4 +76,4 @@ pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use stream::Stream;
 pub use tcp::{ListenOptions, TcpListener, TcpStream};
 pub use udp::UdpSocket;
-pub use unix::{UnixListener, UnixStream};
+pub use unix::{UCred, UnixListener, UnixStream};
