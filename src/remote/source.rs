@@ -209,14 +209,15 @@ impl<S: AsFd + Send + Sync + 'static> Source<S> {
             && let Some(stand_in) = &self.stand_in
         {
             if let Some(known) = stand_in.get() {
-                return Held::new(Arc::clone(known));
+                return Held::StandIn(Arc::clone(known));
             }
             // With no descriptor left, the socket does.
             if let Ok(new) = super::sys::readable_stand_in(self.as_fd()) {
-                return Held::new(Arc::clone(stand_in.get_or_init(|| Arc::new(new))));
+                return Held::StandIn(Arc::clone(stand_in.get_or_init(|| Arc::new(new))));
             }
         }
-        Held::new(Arc::clone(&self.socket))
+        let socket = Arc::clone(&self.socket);
+        Held::Socket(socket)
     }
 
     fn direction(&self, way: Way) -> &Direction {

@@ -114,7 +114,7 @@ impl Way {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use epoll::{Edges, readable_stand_in};
+pub(super) use epoll::{Edges, look_through, readable_stand_in};
 
 #[cfg(target_os = "linux")]
 mod epoll {
@@ -132,6 +132,15 @@ mod epoll {
     /// A descriptor that has something to be read whenever the socket has, and that does not keep it open.
     pub(in crate::remote) fn readable_stand_in(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         watching(socket, epoll::EventFlags::IN)
+    }
+
+    /// What [`look`](super::look) says of the socket that it stands for.
+    pub(in crate::remote) fn look_through(stand_in: &OwnedFd) -> io::Result<i16> {
+        let mut room = [const { MaybeUninit::uninit() }; 1];
+        let (events, _) = epoll::wait(stand_in, &mut room, Some(&Timespec::default()))?;
+        // The flags are those of `poll`.
+        let flags = events.first().map(|event| event.flags);
+        Ok(flags.map_or(0, |flags| flags.bits() as i16))
     }
 
     /// Tells what happens from now on, and once what there is now. A poll would tell again and again of what stays,

@@ -16,7 +16,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     panic::Location,
     pin::pin,
     sync::Arc,
@@ -158,10 +158,12 @@ impl Watch {
     #[cfg(target_os = "linux")]
     fn is_asked_for(&self, told: usize) -> Asked {
         let wanted = self.way.events();
-        if told & usize::from(wanted.cast_unsigned()) != 0 {
-            return Asked::For;
-        }
-        match sys::look(self.held.as_fd(), self.way) {
+        let look = match &self.held {
+            Held::StandIn(stand_in) => sys::look_through(stand_in),
+            Held::Socket(_) if told & usize::from(wanted.cast_unsigned()) != 0 => Ok(wanted),
+            Held::Socket(socket) => sys::look(socket.as_fd(), self.way),
+        };
+        match look {
             Ok(0) => Asked::Not,
             Ok(now) if now & wanted == 0 => Asked::Besides,
             Ok(_) | Err(_) => Asked::For,
@@ -229,17 +231,20 @@ enum Asked {
 
 /// What an operation in flight polls: keeps the descriptor open.
 #[derive(Clone)]
-pub(super) struct Held(Arc<dyn AsFd + Send + Sync>);
-
-impl Held {
-    pub(super) fn new(descriptor: Arc<impl AsFd + Send + Sync + 'static>) -> Self {
-        Self(descriptor)
-    }
+pub(super) enum Held {
+    Socket(Arc<dyn AsFd + Send + Sync>),
+    /// Of a socket that is closed at once, for those who read.
+    #[cfg(target_os = "linux")]
+    StandIn(Arc<OwnedFd>),
 }
 
 impl AsFd for Held {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        match self {
+            Self::Socket(socket) => socket.as_fd(),
+            #[cfg(target_os = "linux")]
+            Self::StandIn(stand_in) => stand_in.as_fd(),
+        }
     }
 }
 
