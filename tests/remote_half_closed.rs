@@ -7,7 +7,7 @@ use std::{
     io::{Read, Write},
     net::{self, Shutdown},
     os::unix,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     thread,
@@ -69,36 +69,42 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
     }
 
     /// The rest, with a peer that reads it all.
-    fn finish(self, mut far: impl Read + Send + 'static) {
+    fn finish(
+        self,
+        mut far: impl Read + Send + 'static,
+        drive: impl FnOnce(Pin<&mut dyn Future<Output = ()>>),
+    ) {
         let reader = thread::spawn(move || {
             let mut all = Vec::new();
             far.read_to_end(&mut all).unwrap();
             all.len()
         });
         let mut stream = self.stream;
-        block_on(async {
+        drive(pin!(async {
             // More than fits at once: it waits more than once.
             stream.write_all(&vec![7; 8 << 20]).await.unwrap();
             stream.shutdown().await.unwrap();
-        });
+        }));
         assert_eq!(reader.join().unwrap(), self.written + (8 << 20));
     }
 }
 
 const TURNS: usize = 300;
 
-fn quiet<S: AsyncWrite + Unpin>(stream: S, far: impl Read + Send + 'static, turn: impl Fn()) {
+/// `turn`: the worker looks at what its driver has.
+fn quiet<S: AsyncWrite + Unpin>(
+    (stream, far): (S, impl Read + Send + 'static),
+    turn: impl Fn(),
+    drive: impl FnOnce(Pin<&mut dyn Future<Output = ()>>),
+) {
     let mut writer = Writer::new(stream);
     for _ in 0..TURNS {
         turn();
         writer.look();
     }
-    assert!(
-        writer.in_vain <= 3,
-        "woken {} times in vain",
-        writer.in_vain
-    );
-    writer.finish(far);
+    let in_vain = writer.in_vain;
+    assert!(in_vain <= 3, "woken {in_vain} times in vain");
+    writer.finish(far, drive);
 }
 
 fn tcp(net: &Net) -> (TcpStream, net::TcpStream) {
@@ -122,10 +128,9 @@ fn a_writer_whose_peer_has_ended_its_side_is_woken_only_when_there_is_room() {
     for_each_driver(|builder| {
         let pool = builder().build().unwrap();
         let net = Net::new(&pool);
-        let (near, far) = tcp(&net);
-        quiet(near, far, || assert_lives(&pool));
-        let (near, far) = of_unix(&net);
-        quiet(near, far, || assert_lives(&pool));
+        let turn = || assert_lives(&pool);
+        quiet(tcp(&net), turn, |future| block_on(future));
+        quiet(of_unix(&net), turn, |future| block_on(future));
     });
 }
 
@@ -133,53 +138,13 @@ fn a_writer_whose_peer_has_ended_its_side_is_woken_only_when_there_is_room() {
 #[test]
 fn an_attached_runtime_wakes_such_a_writer_only_when_there_is_room() {
     let _watchdog = watchdog();
-    for of_tcp in [true, false] {
-        let runtime = compio::runtime::Runtime::new().unwrap();
-        let net = Net::on(&runtime.enter(|| CompioHandle::attach()).unwrap());
-        // Each looks at what the driver has.
-        let turn = || {
-            runtime.block_on(compio::time::sleep(Duration::from_micros(1)));
-        };
-        let (one, other) = (tcp(&net), of_unix(&net));
-        if of_tcp {
-            attached(one.0, one.1, turn, &runtime);
-        } else {
-            attached(other.0, other.1, turn, &runtime);
-        }
-    }
-}
-
-fn attached<S: AsyncWrite + Unpin>(
-    stream: S,
-    mut far: impl Read + Send + 'static,
-    turn: impl Fn(),
-    runtime: &compio::runtime::Runtime,
-) {
-    let mut writer = Writer::new(stream);
-    for _ in 0..TURNS {
-        turn();
-        writer.look();
-    }
-    assert!(
-        writer.in_vain <= 3,
-        "woken {} times in vain",
-        writer.in_vain
-    );
-    let reader = thread::spawn(move || {
-        let mut all = Vec::new();
-        far.read_to_end(&mut all).unwrap();
-        all.len()
-    });
-    let Writer {
-        mut stream,
-        written,
-        ..
-    } = writer;
-    runtime.block_on(async {
-        stream.write_all(&vec![7; 8 << 20]).await.unwrap();
-        stream.shutdown().await.unwrap();
-    });
-    assert_eq!(reader.join().unwrap(), written + (8 << 20));
+    let runtime = compio::runtime::Runtime::new().unwrap();
+    let net = Net::on(&runtime.enter(CompioHandle::attach).unwrap());
+    let turn = || {
+        runtime.block_on(compio::time::sleep(Duration::from_micros(1)));
+    };
+    quiet(tcp(&net), turn, |future| runtime.block_on(future));
+    quiet(of_unix(&net), turn, |future| runtime.block_on(future));
 }
 
 /// What ends the wait must not be taken for the end that is known.
@@ -217,6 +182,6 @@ fn such_a_stream_reads_its_end_while_it_waits_to_write() {
         let mut text = String::new();
         block_on(reader.read_to_string(&mut text)).unwrap();
         assert_eq!(text, "last");
-        writer.finish(far);
+        writer.finish(far, |future| block_on(future));
     });
 }
