@@ -55,40 +55,46 @@ fn names_in_the_abstract_namespace_work() {
 /// letting go of it, or is kept by a job that blocks, is no concern of its.
 #[test]
 fn an_address_is_free_as_soon_as_its_socket_is_dropped() {
-    for_each_driver(|builder| {
-        let pool = builder().build().unwrap();
-        let net = Net::new(&pool);
-        for reuse_port in [false, true] {
-            let mut options = ListenOptions::new();
-            options.reuse_port(reuse_port);
-            let listener = block_on(options.bind_in(&net, "127.0.0.1:0")).unwrap();
-            let address = listener.local_addr().unwrap();
-            waits(pin!(listener.accept()));
-            assert_lives(&pool);
-            let _held = hold(&pool);
-            drop(listener);
-            std::net::TcpStream::connect(address).unwrap_err();
-            block_on(TcpListener::bind_in(&net, address)).unwrap();
-        }
+    // In a process of its own: one that is about to be started by another test has all descriptors for a moment.
+    support::in_child(
+        "an_address_is_free_as_soon_as_its_socket_is_dropped",
+        || {
+            for_each_driver(|builder| {
+                let pool = builder().build().unwrap();
+                let net = Net::new(&pool);
+                for reuse_port in [false, true] {
+                    let mut options = ListenOptions::new();
+                    options.reuse_port(reuse_port);
+                    let listener = block_on(options.bind_in(&net, "127.0.0.1:0")).unwrap();
+                    let address = listener.local_addr().unwrap();
+                    waits(pin!(listener.accept()));
+                    assert_lives(&pool);
+                    let _held = hold(&pool);
+                    drop(listener);
+                    std::net::TcpStream::connect(address).unwrap_err();
+                    block_on(TcpListener::bind_in(&net, address)).unwrap();
+                }
 
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let listener = UnixListener::bind_in(&net, &path).unwrap();
-        waits(pin!(listener.accept()));
-        assert_lives(&pool);
-        let held = hold(&pool);
-        drop(listener);
-        unix::net::UnixStream::connect(&path).unwrap_err();
-        drop(held);
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("socket");
+                let listener = UnixListener::bind_in(&net, &path).unwrap();
+                waits(pin!(listener.accept()));
+                assert_lives(&pool);
+                let held = hold(&pool);
+                drop(listener);
+                unix::net::UnixStream::connect(&path).unwrap_err();
+                drop(held);
 
-        let socket = block_on(UdpSocket::bind_in(&net, "127.0.0.1:0")).unwrap();
-        let address = socket.local_addr().unwrap();
-        waits(pin!(socket.recv_from(&mut [0])));
-        assert_lives(&pool);
-        let _held = hold(&pool);
-        drop(socket);
-        block_on(UdpSocket::bind_in(&net, address)).unwrap();
-    });
+                let socket = block_on(UdpSocket::bind_in(&net, "127.0.0.1:0")).unwrap();
+                let address = socket.local_addr().unwrap();
+                waits(pin!(socket.recv_from(&mut [0])));
+                assert_lives(&pool);
+                let _held = hold(&pool);
+                drop(socket);
+                block_on(UdpSocket::bind_in(&net, address)).unwrap();
+            });
+        },
+    );
 }
 
 fn waits(mut future: std::pin::Pin<&mut impl Future>) {
@@ -99,7 +105,9 @@ fn waits(mut future: std::pin::Pin<&mut impl Future>) {
 #[test]
 fn nothing_is_left_of_sockets_that_are_dropped() {
     support::in_child("nothing_is_left_of_sockets_that_are_dropped", || {
+        let start = support::descriptor_count();
         for_each_driver(|builder| {
+            support::eventually("no pool is left", || support::descriptor_count() <= start);
             let pool = builder().build().unwrap();
             let net = Net::new(&pool);
             assert_lives(&pool);

@@ -125,7 +125,7 @@ fn who_accepts_with_no_descriptor_left_lets_others_run() {
                     .unwrap();
                 let few = rustix::process::Rlimit {
                     current: Some(200),
-                    ..before.clone()
+                    ..before
                 };
                 setrlimit(Resource::Nofile, few).unwrap();
                 let mut all = Vec::new();
