@@ -218,7 +218,7 @@ fn a_task_that_waits_is_woken_though_somebody_else_put_the_sleep_off() {
         let waits = std::future::poll_fn(|cx| sleep.borrow_mut().as_mut().poll(cx));
         let puts_off = async { sleep.borrow_mut().as_mut().reset(put_off) };
         // The first is polled before the second, and is not polled again by it.
-        futures::join!(waits_as_task(waits), puts_off);
+        tokio::join!(waits_as_task(waits), puts_off);
         assert!(Instant::now() >= put_off);
     });
 

@@ -32,6 +32,11 @@ impl Budget {
         self.0 -= 1;
     }
 
+    /// So many answers were given as one.
+    pub(crate) fn spend_many(&mut self, answers: usize) {
+        self.0 = u8::try_from(answers).map_or(0, |answers| self.0.saturating_sub(answers));
+    }
+
     /// The task waits, so its neighbours run anyway.
     pub(crate) fn refill(&mut self) {
         self.0 = IN_A_ROW;

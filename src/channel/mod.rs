@@ -52,7 +52,7 @@ pub use builder::Builder;
 pub(crate) use wait::Look;
 pub use wait::Wait;
 
-pub use crate::error::{SendError, TryRecvError, TrySendError};
+pub use crate::error::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
 /// A channel with one sender and one receiver, for `capacity` messages.
 ///
