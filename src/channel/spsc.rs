@@ -202,12 +202,15 @@ impl<T> Sender<T> {
         values: impl IntoIterator<Item = T>,
     ) -> Result<(), SendError<T>> {
         let mut values = values.into_iter();
-        while values.size_hint() != (0, Some(0)) {
+        let mut at_end = false;
+        while !at_end && values.size_hint() != (0, Some(0)) {
             let room = poll_fn(|cx| self.poll_room(cx)).await;
             match room.and_then(|()| self.producer.push_batch(&mut values)) {
-                Ok(pushed) if pushed.at_end => break,
-                // The first of them has been paid for.
-                Ok(pushed) => self.budget.spend_many(pushed.count.saturating_sub(1)),
+                Ok(pushed) => {
+                    at_end = pushed.at_end;
+                    // The first has been paid for.
+                    self.budget.spend_many(pushed.count.saturating_sub(1));
+                }
                 Err(SendError(())) => return values.next().map_or(Ok(()), |it| Err(SendError(it))),
             }
         }
