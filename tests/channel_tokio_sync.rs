@@ -290,7 +290,7 @@ fn once_cell_is_filled_once_by_a_job_or_by_the_caller() {
             assert_eq!(opened.load(Ordering::SeqCst), 1);
 
             // One that is cancelled while it fills the cell leaves that to the next.
-            let cell = Arc::new(OnceCell::new());
+            let cell = Arc::new(OnceCell::<u32>::new());
             let (begun, has_begun) = oneshot::channel();
             let stuck = {
                 let cell = cell.clone();

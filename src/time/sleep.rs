@@ -168,8 +168,6 @@ impl Sleep {
     fn poll_on_tokio(self: Pin<&mut Self>, here: Id, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         if !matches!(*this.state, State::Tokio { runtime, .. } if runtime == here) {
-            // The old one goes first, wherever it was.
-            this.state.set(State::Idle);
             this.state.set(State::Tokio {
                 timer: tokio::time::sleep_until(*this.deadline),
                 runtime: here,
