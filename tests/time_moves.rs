@@ -72,16 +72,16 @@ impl Runtime {
         }
     }
 
-    /// Polls once, and does not drive what is set by that.
+    /// Polls once, and does not drive what is set by that. A short sleep may be over by then.
     fn begin(&self, sleep: &mut Pin<Box<Sleep>>, waker: &Waker) {
-        let pending = match self {
+        let polled = match self {
             Self::Tokio(tokio) => {
                 let _context = tokio.enter();
                 poll_once(sleep, waker)
             }
             Self::Compio(compio) => compio.enter(|| poll_once(sleep, waker)),
         };
-        assert!(pending.is_pending());
+        assert!(polled.is_pending() || sleep.is_elapsed());
     }
 }
 
@@ -188,15 +188,20 @@ fn a_timeout_and_an_interval_move_too() {
         let mut bounded = Box::pin(timeout(SOON, std::future::pending::<()>()));
         let start = Instant::now();
         let mut ticks: Interval = interval_at(start, SOON);
-        from.block_on(async {
-            assert!(poll_once(&mut bounded, Waker::noop()).is_pending());
+        let next = from.block_on(async {
+            let timed_out = poll_once(&mut bounded, Waker::noop()).is_ready();
             assert_eq!(ticks.tick().await, start);
-            assert!(poll_once(&mut Box::pin(ticks.tick()), Waker::noop()).is_pending());
+            let ticked = poll_once(&mut Box::pin(ticks.tick()), Waker::noop()).is_ready();
+            // On a machine that is busy with something else.
+            if timed_out {
+                bounded = Box::pin(timeout(SOON, std::future::pending()));
+            }
+            start + SOON * if ticked { 2 } else { 1 }
         });
         drop(from);
         to.block_on(async {
             assert!(bounded.await.is_err());
-            assert_eq!(ticks.tick().await, start + SOON);
+            assert_eq!(ticks.tick().await, next);
         });
     });
 }

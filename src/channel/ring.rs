@@ -380,7 +380,7 @@ impl<T> Batch<'_, T> {
         debug_assert!(self.next.wrapping_sub(self.producer.head) < self.producer.shared.span);
         // SAFETY: `has_room` saw (with Acquire) a head that is less than the capacity behind, so the
         // consumer is done with the slot; it will not touch it again before the tail has passed it,
-        // which only `publish` does, and only this end writes.
+        // which only the end of this batch does, and only this end writes.
         unsafe { self.producer.shared.slots.put(self.next, value) };
         self.next = self.next.wrapping_add(STEP);
     }
