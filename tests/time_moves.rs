@@ -33,7 +33,7 @@ const KINDS: [Kind; 4] = [
 ];
 
 impl Kind {
-    fn new(self) -> Runtime {
+    fn runtime(self) -> Runtime {
         match self {
             Self::TokioMultiThread => Runtime::Tokio(
                 tokio::runtime::Builder::new_multi_thread()
@@ -91,7 +91,7 @@ fn every_move(test: impl Fn(Runtime, Runtime)) {
     for from in KINDS {
         for to in KINDS {
             eprintln!("from {from:?} to {to:?}");
-            test(from.new(), to.new());
+            test(from.runtime(), to.runtime());
         }
     }
 }
@@ -143,9 +143,9 @@ fn a_sleep_that_moves_to_another_thread_ends_there() {
         let there = thread::spawn(move || {
             // A Compio runtime stays on its thread.
             if kind {
-                Kind::TokioMultiThread.new().block_on(sleep);
+                Kind::TokioMultiThread.runtime().block_on(sleep);
             } else {
-                Kind::CompioIoUring.new().block_on(sleep);
+                Kind::CompioIoUring.runtime().block_on(sleep);
             }
         });
         there.join().unwrap();
