@@ -289,7 +289,8 @@ fn a_batch_that_meets_a_close_arrives_whole_or_not_at_all() {
                 Poll::Ready(Err(SendError(value))) => Some(value.0),
                 _ => None,
             };
-            (refused, values.map(|value| value.0).next())
+            // Its end must not be what the receiver is woken by.
+            (refused, values.map(|value| value.0).next(), tx)
         });
         rx.close();
         let mut received = 0;
@@ -299,13 +300,28 @@ fn a_batch_that_meets_a_close_arrives_whole_or_not_at_all() {
                 received += 1;
             }
         });
-        let (refused, next) = sender.join().unwrap();
+        let (refused, next, _tx) = sender.join().unwrap();
         if let Some(refused) = refused {
             assert_eq!(refused, received);
             assert_eq!(next, Some(received + 1));
         }
         assert!(received == 0 || received == 2 || refused.is_none());
         assert_dropped_once(&drops);
+    });
+}
+
+/// A receiver that has closed and waits for a batch is told of the end also when the batch is empty.
+#[test]
+fn a_batch_of_nothing_that_meets_a_close_ends_the_channel() {
+    loom::model(|| {
+        let (mut tx, mut rx) = channel::spsc::<u32>(2);
+        let sender = thread::spawn(move || {
+            assert!(poll_and_drop(tx.send_all(std::iter::from_fn(|| None))).is_ready());
+            tx
+        });
+        rx.close();
+        assert_eq!(block_on(rx.recv()), None);
+        drop(sender.join().unwrap());
     });
 }
 
