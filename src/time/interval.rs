@@ -14,7 +14,7 @@ const LATE: Duration = Duration::from_millis(5);
 ///
 /// # Where it runs
 ///
-/// See [the module](self#where-it-runs).
+/// See [the module](crate::time#where-it-runs).
 ///
 /// # Panics
 ///

@@ -18,7 +18,7 @@ use super::{Instant, OnCompio, after, now, on_compio};
 ///
 /// # Where it runs
 ///
-/// See [the module](self#where-it-runs).
+/// See [the module](crate::time#where-it-runs).
 ///
 /// # Cancel safety
 ///

@@ -18,7 +18,7 @@ use super::{Elapsed, Instant, Sleep, sleep, sleep_until};
 /// # Where it runs
 ///
 /// The future is polled and dropped where this is. The timer is set once the future has to wait; see
-/// [the module](self#where-it-runs).
+/// [the module](crate::time#where-it-runs).
 ///
 /// # Cancel safety
 ///
