@@ -4,9 +4,9 @@
 
 mod channel_support;
 
-use std::sync::mpsc;
+use std::{sync::mpsc, thread};
 
-use channel_support::ends::{End, WAITS, every_pair};
+use channel_support::ends::{ENDS, End, WAITS, every_pair};
 use futures::{FutureExt, StreamExt};
 use landbridge::channel::{self, Wait};
 
