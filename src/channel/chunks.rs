@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn what_stays_within_two_chunks_allocates_nothing_more() {
         let mut chunks = Chunks::new();
-        let mut lap = |chunks: &mut Chunks<u64>| {
+        let lap = |chunks: &mut Chunks<u64>| {
             for value in 0..2 * chunk::<u64>() as u64 {
                 chunks.push(value);
             }

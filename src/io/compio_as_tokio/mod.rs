@@ -53,7 +53,8 @@ use crate::io::state::LARGE;
 /// # Cancel safety
 ///
 /// Dropping a read, a write, a flush or a shutdown loses nothing: bytes that arrive late are given
-/// to the next read, and what was accepted goes out.
+/// to the next read, and what was accepted goes out as long as the runtime is driven. A pool's
+/// shutdown waits for that; before a runtime of your own is dropped, flush.
 ///
 /// # Errors
 ///
