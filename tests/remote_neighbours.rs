@@ -5,6 +5,7 @@ mod support;
 
 use std::{
     io::Write,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,6 +15,7 @@ use std::{
 use landbridge::remote::{
     ListenOptions, Net, TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream,
 };
+use socket2::{Domain, Socket, Type};
 use support::{block_on, for_each_driver};
 
 /// Calls in a row are fewer than this.
@@ -69,9 +71,11 @@ fn who_connects_again_and_again_lets_others_run() {
     for_each_driver(|builder| {
         let pool = builder().build().unwrap();
         let net = Net::new(&pool);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let closed = listener.local_addr().unwrap();
-        drop(listener);
+        // Bound, so that nobody else listens there, nor does this.
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        silent.bind(&anywhere.into()).unwrap();
+        let closed = silent.local_addr().unwrap().as_socket().unwrap();
         lets_others_run("connect", async || {
             TcpStream::connect_in(&net, closed).await.unwrap_err();
         });
