@@ -15,6 +15,15 @@ impl Budget {
         Self(IN_A_ROW)
     }
 
+    /// One that has `left` answers left.
+    pub(crate) const fn with(left: u8) -> Self {
+        Self(left)
+    }
+
+    pub(crate) const fn left(&self) -> u8 {
+        self.0
+    }
+
     /// `Pending`, with a wake-up on its way, when it is the neighbours' turn.
     #[inline]
     pub(crate) fn poll_proceed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -30,6 +39,11 @@ impl Budget {
     #[inline]
     pub(crate) fn spend(&mut self) {
         self.0 -= 1;
+    }
+
+    /// Many answers were given at once; they may be more than were left.
+    pub(crate) fn spend_many(&mut self, answers: usize) {
+        self.0 = self.0.saturating_sub(answers.try_into().unwrap_or(u8::MAX));
     }
 
     /// The task waits, so its neighbours run anyway.

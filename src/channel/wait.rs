@@ -83,7 +83,7 @@ pub enum Wait {
 }
 
 /// One waiting side's memory of whether looking again has paid.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Look {
     wait: Wait,
     /// How long an adaptive look goes on.

@@ -1,0 +1,519 @@
+use std::{
+    fmt,
+    future::poll_fn,
+    task::{Context, Poll, ready},
+};
+
+use super::{
+    OwnedPermit, Permit,
+    patience::Patience,
+    ring::{Claim, Producer, WeakProducer},
+    room::{Closed, Refused, Turn, Turned, Watch},
+};
+use crate::error::{SendError, TrySendError};
+
+/// The sending end; clones send into the same channel.
+///
+/// The channel is closed when its last sender is dropped; the receiver gets what was sent, then `None`.
+///
+/// Senders that wait for room get it in the order in which they came.
+///
+/// `Send` and `Sync` if `T` is `Send`.
+pub struct Sender<T> {
+    pub(super) producer: Producer<T>,
+    pub(super) patience: Patience,
+}
+
+impl<T> Sender<T> {
+    /// Sends `value`, once there is room for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// A pending `send` that is dropped drops its value, unsent, and loses its place in the line. Where
+    /// the value must not be lost, use [`reserve`](Self::reserve), and send through the permit.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the channel is closed, also while this waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel::{self, SendError};
+    ///
+    /// let (tx, mut rx) = channel::mpsc(2);
+    /// assert_eq!(tx.send(1).await, Ok(()));
+    /// rx.close();
+    /// assert_eq!(tx.send(2).await, Err(SendError(2)));
+    /// # });
+    /// ```
+    pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
+        let mut turn = Turn::new(self.producer.room());
+        match poll_fn(|cx| self.poll_claim(&mut turn, cx)).await {
+            Ok(claim) => self.fill(claim, value),
+            Err(Closed) => Err(SendError(value)),
+        }
+    }
+
+    /// Sends `value` if there is room for it now, and nobody waits for that.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the channel is full or closed. It may be found full for a moment while
+    /// another thread is about to take over the room that the receiver has made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel::{self, TrySendError};
+    ///
+    /// let (tx, rx) = channel::mpsc(1);
+    /// assert_eq!(tx.try_send("a"), Ok(()));
+    /// assert_eq!(tx.try_send("b"), Err(TrySendError::Full("b")));
+    /// drop(rx);
+    /// assert_eq!(tx.try_send("c"), Err(TrySendError::Closed("c")));
+    /// ```
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        match self.producer.claim() {
+            Ok(claim) => Ok(self.fill(claim, value)?),
+            Err(Refused::Full) => Err(TrySendError::Full(value)),
+            Err(Refused::Closed) => Err(TrySendError::Closed(value)),
+        }
+    }
+
+    /// Sends every value of `values`, each once there is room for it.
+    ///
+    /// A receiver that sleeps is woken once for as many of them as there is room for, or when as many as
+    /// one task may send in a row are in the channel; not once for each.
+    ///
+    /// # Cancel safety
+    ///
+    /// A pending `send_all` that is dropped drops the one value it waits with, and `values`. Passed by
+    /// `&mut`, the iterator keeps the rest.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value that was refused back if the channel is closed. Those before it were sent, those
+    /// after it are still in `values`, if it was passed by `&mut`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel;
+    ///
+    /// let (tx, mut rx) = channel::mpsc(4);
+    /// tx.send_all(["one", "two"]).await?;
+    /// assert_eq!(rx.recv().await, Some("one"));
+    /// assert_eq!(rx.recv().await, Some("two"));
+    /// # Ok::<_, channel::SendError<&str>>(()) }).unwrap();
+    /// ```
+    pub async fn send_all(
+        &self,
+        values: impl IntoIterator<Item = T>,
+    ) -> Result<(), SendError<T>> {
+        let mut batch = Batch {
+            sender: self,
+            parked: false,
+        };
+        for value in values {
+            let claim = match self.claim_now() {
+                Some(claim) => claim,
+                None => {
+                    // Whoever is to make room must be awake.
+                    batch.wake();
+                    let mut turn = Turn::new(self.producer.room());
+                    match poll_fn(|cx| self.poll_claim(&mut turn, cx)).await {
+                        Ok(claim) => claim,
+                        Err(Closed) => return Err(SendError(value)),
+                    }
+                }
+            };
+            batch.parked |= claim.fill(value).map_err(SendError)?;
+        }
+        Ok(())
+    }
+
+    /// [`send`](Self::send) for a thread without a runtime, which is blocked meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the channel is closed, also while this waits.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that runs an executor of the `futures` crate. Those of Tokio and Compio are
+    /// not recognized: there it holds up every task of the thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel;
+    ///
+    /// let (tx, mut rx) = channel::mpsc(1);
+    /// let sender = std::thread::spawn(move || (0..3).try_for_each(|i| tx.blocking_send(i)));
+    /// assert_eq!(rx.blocking_recv(), Some(0));
+    /// assert_eq!(rx.blocking_recv(), Some(1));
+    /// assert_eq!(rx.blocking_recv(), Some(2));
+    /// assert_eq!(rx.blocking_recv(), None);
+    /// assert!(sender.join().unwrap().is_ok());
+    /// ```
+    pub fn blocking_send(&self, value: T) -> Result<(), SendError<T>> {
+        futures::executor::block_on(self.send(value))
+    }
+
+    /// Waits for room for one message, and keeps it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost but the place in the line: the value is handed over only to the [`Permit`], which
+    /// does not wait. A permit that is dropped gives its room back.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the channel is closed, also while this waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel;
+    ///
+    /// let (tx, mut rx) = channel::mpsc(1);
+    /// tx.reserve().await?.send("there is room")?;
+    /// assert_eq!(rx.recv().await, Some("there is room"));
+    ///
+    /// drop(tx.reserve().await?);
+    /// assert_eq!(tx.try_send("still"), Ok(()));
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub async fn reserve(&self) -> Result<Permit<'_, T>, SendError<()>> {
+        self.room().await?;
+        Ok(Permit::new(self))
+    }
+
+    /// Keeps room for one message if there is some now, and nobody waits for that.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the channel is full or closed, as [`try_send`](Self::try_send) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel::{self, TrySendError};
+    ///
+    /// let (tx, _rx) = channel::mpsc(1);
+    /// let permit = tx.try_reserve()?;
+    /// assert_eq!(tx.try_send("other"), Err(TrySendError::Full("other")));
+    /// permit.send("first").unwrap();
+    /// # Ok::<_, TrySendError<()>>(())
+    /// ```
+    pub fn try_reserve(&self) -> Result<Permit<'_, T>, TrySendError<()>> {
+        match self.producer.room().reserve() {
+            Ok(()) => Ok(Permit::new(self)),
+            Err(Refused::Full) => Err(TrySendError::Full(())),
+            Err(Refused::Closed) => Err(TrySendError::Closed(())),
+        }
+    }
+
+    /// [`reserve`](Self::reserve) for a permit that has the sender in it, so that it may be kept in a
+    /// structure or sent to another task.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `reserve`; the sender is dropped with the pending future. Clone it first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the channel is closed, also while this waits. The sender is of no more use then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel;
+    ///
+    /// let (tx, mut rx) = channel::mpsc(1);
+    /// let permit = tx.clone().reserve_owned().await?;
+    /// std::thread::spawn(move || permit.send("from afar")).join().unwrap()?;
+    /// assert_eq!(rx.recv().await, Some("from afar"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub async fn reserve_owned(self) -> Result<OwnedPermit<T>, SendError<()>> {
+        self.room().await?;
+        Ok(OwnedPermit::new(self))
+    }
+
+    /// Waits until the channel is closed by the receiver.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel;
+    ///
+    /// let (tx, rx) = channel::mpsc::<u32>(1);
+    /// drop(rx);
+    /// tx.closed().await;
+    /// assert!(tx.is_closed());
+    /// # });
+    /// ```
+    pub async fn closed(&self) {
+        let mut watch = Watch::new(self.producer.room());
+        poll_fn(|cx| watch.poll(cx)).await;
+    }
+
+    /// Whether the receiver has closed the channel or is gone.
+    pub fn is_closed(&self) -> bool {
+        self.producer.room().is_closed()
+    }
+
+    /// How many messages are in the channel, with those that other threads are just putting in. With the
+    /// other ends at work, the number may be another one by now.
+    pub fn len(&self) -> usize {
+        self.producer.room().len() as usize
+    }
+
+    /// Whether no message is in the channel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many messages the channel holds.
+    pub fn capacity(&self) -> usize {
+        self.producer.room().capacity() as usize
+    }
+
+    /// The most messages that have been in the channel at once.
+    pub fn high_water(&self) -> usize {
+        self.producer.room().high_water() as usize
+    }
+
+    /// Whether both send into the same channel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel;
+    ///
+    /// let (tx, _rx) = channel::mpsc::<u32>(1);
+    /// let (other, _other) = channel::mpsc::<u32>(1);
+    /// assert!(tx.same_channel(&tx.clone()));
+    /// assert!(!tx.same_channel(&other));
+    /// ```
+    pub fn same_channel(&self, other: &Self) -> bool {
+        self.producer.is_same(&other.producer)
+    }
+
+    /// A handle that does not keep the channel open.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel;
+    ///
+    /// let (tx, rx) = channel::mpsc::<u32>(1);
+    /// let weak = tx.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    /// drop(tx);
+    /// assert!(rx.is_closed());
+    /// assert!(weak.upgrade().is_none());
+    /// ```
+    pub fn downgrade(&self) -> WeakSender<T> {
+        WeakSender {
+            producer: self.producer.downgrade(),
+            patience: self.patience.clone(),
+        }
+    }
+
+    /// A slot, if there is one at once and it is not the neighbours' turn.
+    #[inline]
+    fn claim_now(&self) -> Option<Claim<'_, T>> {
+        if !self.patience.may_proceed() {
+            return None;
+        }
+        let claim = self.producer.claim().ok()?;
+        self.patience.spend();
+        Some(claim)
+    }
+
+    #[inline]
+    fn poll_claim<'a>(
+        &'a self,
+        turn: &mut Turn<'a>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Claim<'a, T>, Closed>> {
+        let (free, called) = (
+            || self.producer.claim(),
+            || self.producer.claim_reserved(),
+        );
+        self.poll_room(turn, cx, free, called)
+    }
+
+    /// Room that is the caller's when this says `Ok`.
+    async fn room(&self) -> Result<(), SendError<()>> {
+        let room = self.producer.room();
+        let mut turn = Turn::new(room);
+        let free = || room.reserve();
+        let called = || {
+            if room.is_closed() {
+                Err(Closed)
+            } else {
+                Ok(())
+            }
+        };
+        poll_fn(|cx| self.poll_room(&mut turn, cx, free, called))
+            .await
+            .map_err(|Closed| SendError(()))
+    }
+
+    /// What `free` gives if there is room; else, once it is the turn of this one, what `called` makes of
+    /// its unit of room.
+    #[inline]
+    fn poll_room<'a, R>(
+        &'a self,
+        turn: &mut Turn<'a>,
+        cx: &mut Context<'_>,
+        free: impl Fn() -> Result<R, Refused>,
+        called: impl FnOnce() -> Result<R, Closed>,
+    ) -> Poll<Result<R, Closed>> {
+        if !turn.has_begun() {
+            ready!(self.patience.poll_proceed(cx));
+            match free() {
+                Ok(room) => {
+                    self.patience.spend();
+                    return Poll::Ready(Ok(room));
+                }
+                Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
+                Err(Refused::Full) => {}
+            }
+        }
+        self.poll_turn(turn, cx, free, called)
+    }
+
+    fn poll_turn<'a, R>(
+        &'a self,
+        turn: &mut Turn<'a>,
+        cx: &mut Context<'_>,
+        free: impl Fn() -> Result<R, Refused>,
+        called: impl FnOnce() -> Result<R, Closed>,
+    ) -> Poll<Result<R, Closed>> {
+        let room = self.producer.room();
+        // One look, however often others are faster, for it has a bound. And none behind a line.
+        let mut look = !turn.has_begun() && !room.has_line();
+        loop {
+            let found = std::mem::take(&mut look) && self.patience.look(|| room.has_changed());
+            if !found {
+                match turn.poll(cx) {
+                    Poll::Pending => {
+                        self.patience.refill();
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Turned::Called) => {
+                        self.patience.spend();
+                        return Poll::Ready(called());
+                    }
+                    Poll::Ready(Turned::TryAgain) => {}
+                }
+            }
+            match free() {
+                Ok(room) => {
+                    self.patience.spend();
+                    return Poll::Ready(Ok(room));
+                }
+                Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
+                Err(Refused::Full) => {}
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn fill(&self, claim: Claim<'_, T>, value: T) -> Result<(), SendError<T>> {
+        if claim.fill(value).map_err(SendError)? {
+            self.wake_receiver();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn wake_receiver(&self) {
+        self.producer.room().sleeper().wake();
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            producer: self.producer.clone(),
+            patience: self.patience.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Messages of which the receiver has not been told yet. It is, also when an iterator panics.
+struct Batch<'a, T> {
+    sender: &'a Sender<T>,
+    parked: bool,
+}
+
+impl<T> Batch<'_, T> {
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.parked) {
+            self.sender.wake_receiver();
+        }
+    }
+}
+
+impl<T> Drop for Batch<'_, T> {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+/// A handle that does not keep the channel open; made by [`Sender::downgrade`].
+pub struct WeakSender<T> {
+    producer: WeakProducer<T>,
+    patience: Patience,
+}
+
+impl<T> WeakSender<T> {
+    /// A sender, unless the last one is gone. (There may be senders of a channel that the receiver has
+    /// closed.)
+    pub fn upgrade(&self) -> Option<Sender<T>> {
+        Some(Sender {
+            producer: self.producer.upgrade()?,
+            patience: self.patience.clone(),
+        })
+    }
+}
+
+impl<T> Clone for WeakSender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            producer: self.producer.clone(),
+            patience: self.patience.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for WeakSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakSender").finish_non_exhaustive()
+    }
+}
