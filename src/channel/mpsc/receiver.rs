@@ -142,8 +142,7 @@ impl<T> Receiver<T> {
         let mut looks = 0;
         let found = look.look(|| {
             looks += 1;
-            consumer.has_message()
-                || looks % LOOKS_PER_LOOK_FOR_THE_CLOSE == 0 && consumer.is_end()
+            consumer.has_message() || looks % LOOKS_PER_LOOK_FOR_THE_CLOSE == 0 && consumer.is_end()
         });
         if !found && consumer.park(cx.waker()) {
             self.budget.refill();

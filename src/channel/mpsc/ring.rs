@@ -246,9 +246,7 @@ impl<T> Claim<'_, T> {
         unsafe { slots.put(self.index, value) };
         // Release, for the value. Acquire, so that a sleeping receiver's waker and a gone one's end are
         // seen.
-        let was = slots
-            .byte(self.index)
-            .swap(slots.there(self.index), AcqRel);
+        let was = slots.byte(self.index).swap(slots.there(self.index), AcqRel);
         if was & ABANDONED != 0 {
             // SAFETY: the value was put there above. The receiver set the flag before it saw the message,
             // and does not come back to the slot; nobody else has its index.

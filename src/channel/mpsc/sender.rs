@@ -109,10 +109,7 @@ impl<T> Sender<T> {
     /// assert_eq!(rx.recv().await, Some("two"));
     /// # Ok::<_, channel::SendError<&str>>(()) }).unwrap();
     /// ```
-    pub async fn send_all(
-        &self,
-        values: impl IntoIterator<Item = T>,
-    ) -> Result<(), SendError<T>> {
+    pub async fn send_all(&self, values: impl IntoIterator<Item = T>) -> Result<(), SendError<T>> {
         let mut batch = Batch {
             sender: self,
             parked: false,
@@ -349,10 +346,7 @@ impl<T> Sender<T> {
         turn: &mut Turn<'a>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Claim<'a, T>, Closed>> {
-        let (free, called) = (
-            || self.producer.claim(),
-            || self.producer.claim_reserved(),
-        );
+        let (free, called) = (|| self.producer.claim(), || self.producer.claim_reserved());
         self.poll_room(turn, cx, free, called)
     }
 

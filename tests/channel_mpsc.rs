@@ -1,0 +1,51 @@
+//! Everything that holds for a channel with one sender holds for one with many: the same tests, with the
+//! one in the place of the other.
+
+#![cfg(not(landbridge_loom))]
+#![allow(unused_mut, reason = "these senders need no `&mut`")]
+
+extern crate landbridge as ours;
+/// What the tests below take for the crate.
+extern crate self as landbridge;
+
+pub mod channel {
+    pub use ours::channel::{
+        SendError, TryRecvError, TrySendError, Wait,
+        mpsc::{self as spsc, Receiver, Sender},
+    };
+
+    pub fn spsc<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+        ours::channel::mpsc(capacity)
+    }
+
+    pub fn builder() -> Builder {
+        Builder(ours::channel::builder())
+    }
+
+    pub struct Builder(ours::channel::Builder);
+
+    impl Builder {
+        pub fn capacity(self, messages: usize) -> Self {
+            Self(self.0.capacity(messages))
+        }
+
+        pub fn wait(self, wait: Wait) -> Self {
+            Self(self.0.wait(wait))
+        }
+
+        pub fn spsc<T>(self) -> (Sender<T>, Receiver<T>) {
+            self.0.mpsc()
+        }
+    }
+}
+
+#[path = "channel_cancel.rs"]
+mod cancel;
+#[path = "channel_close.rs"]
+mod close;
+#[path = "channel_model.rs"]
+mod model;
+#[path = "channel_neighbours.rs"]
+mod neighbours;
+#[path = "channel_runtimes.rs"]
+mod runtimes;
