@@ -8,32 +8,33 @@ extern crate landbridge as ours;
 /// What the tests below take for the crate.
 extern crate self as landbridge;
 
-pub mod channel {
-    pub use ours::channel::{
+pub(crate) mod channel {
+    pub(crate) use ours::channel::{
         SendError, TryRecvError, TrySendError, Wait,
         mpsc::{self as spsc, Receiver, Sender},
     };
 
-    pub fn spsc<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    pub(crate) fn spsc<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         ours::channel::mpsc(capacity)
     }
 
-    pub fn builder() -> Builder {
+    pub(crate) fn builder() -> Builder {
         Builder(ours::channel::builder())
     }
 
-    pub struct Builder(ours::channel::Builder);
+    #[derive(Debug)]
+    pub(crate) struct Builder(ours::channel::Builder);
 
     impl Builder {
-        pub fn capacity(self, messages: usize) -> Self {
+        pub(crate) fn capacity(self, messages: usize) -> Self {
             Self(self.0.capacity(messages))
         }
 
-        pub fn wait(self, wait: Wait) -> Self {
+        pub(crate) fn wait(self, wait: Wait) -> Self {
             Self(self.0.wait(wait))
         }
 
-        pub fn spsc<T>(self) -> (Sender<T>, Receiver<T>) {
+        pub(crate) fn spsc<T>(self) -> (Sender<T>, Receiver<T>) {
             self.0.mpsc()
         }
     }
