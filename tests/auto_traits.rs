@@ -226,6 +226,8 @@ fn channel_handles_cross_threads_if_and_only_if_their_messages_are_send() {
         mpsc::Receiver<u8>: [Send, Sync, Unpin, Debug, !Clone];
         mpsc::Permit<'static, u8>: [Send, Sync, Unpin, Debug, !Clone];
         mpsc::OwnedPermit<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        mpsc::SendSink<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        mpsc::SendSink<Stays>: [!Send, !Sync, Unpin, Debug];
         mpsc::Sender<Moves>: [Send, Sync, Unpin, Debug, Clone];
         mpsc::WeakSender<Moves>: [Send, Sync, Unpin, Debug, Clone];
         mpsc::Receiver<Moves>: [Send, Sync, Unpin, Debug];

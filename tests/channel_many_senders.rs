@@ -15,7 +15,7 @@ use std::{
 };
 
 use channel_support::{Drops, Wakes, poll, poll_once};
-use futures::{FutureExt, StreamExt, executor::block_on};
+use futures::{FutureExt, SinkExt, StreamExt, executor::block_on};
 use landbridge::channel::{
     self, SendError, TryRecvError, TrySendError, Wait,
     mpsc::{OwnedPermit, Permit, Sender},
@@ -334,6 +334,66 @@ fn a_batch_that_is_refused_or_dropped_leaves_the_rest_in_its_iterator() {
     rx.close();
     assert_eq!(poll(tx.send_all(&mut rest)), Poll::Ready(Err(SendError(3))));
     assert_eq!(rest, 4..10);
+}
+
+/// `select!` drops the arms that lose, at any time: each value is sent once, or dropped once, or still in
+/// the iterator; and what is received is a beginning of it all.
+#[test]
+fn a_batch_cancelled_at_any_poll_has_sent_a_beginning_of_it() {
+    for polls in 0..8 {
+        let drops = Drops::new(6);
+        let (tx, mut rx) = channel::mpsc(2);
+        let mut values = (0..6).map(|number| drops.value(number));
+        let mut received = Vec::new();
+        {
+            let mut batch = pin!(tx.send_all(&mut values));
+            for poll_number in 0..polls {
+                // Every other time there is no room yet.
+                if poll_number % 2 == 1 {
+                    received.extend(rx.try_recv().map(|value| value.number));
+                }
+                if poll(batch.as_mut()).is_ready() {
+                    break;
+                }
+            }
+        }
+        received.extend(std::iter::from_fn(|| rx.try_recv().ok()).map(|value| value.number));
+        let left: Vec<_> = values.map(|value| value.number).collect();
+        assert_eq!(received, (0..received.len()).collect::<Vec<_>>());
+        // The one it waited with.
+        let in_hand = 6 - received.len() - left.len();
+        assert_eq!(in_hand, usize::from(polls > 0), "after {polls} polls");
+        drops.assert_all_once();
+        // No room was lost.
+        assert!(tx.try_reserve().is_ok_and(|_| tx.try_reserve().is_ok()));
+    }
+}
+
+/// A batch that nobody waited for stays where it is.
+#[test]
+fn a_recv_many_cancelled_at_any_poll_has_taken_nothing_unless_it_was_ready() {
+    for sent_at in 1..5 {
+        for polls in 0..5 {
+            let (tx, mut rx) = channel::mpsc(2);
+            let mut buffer = Vec::new();
+            let mut ready = false;
+            {
+                let mut receive = pin!(rx.recv_many(&mut buffer, 8));
+                for poll_number in 0..polls {
+                    if poll_number == sent_at {
+                        block_on(tx.send_all(0..2)).unwrap();
+                    }
+                    if poll(receive.as_mut()).is_ready() {
+                        ready = true;
+                        break;
+                    }
+                }
+            }
+            assert_eq!(ready, polls > sent_at);
+            assert_eq!(buffer.len(), if ready { 2 } else { 0 });
+            assert!(rx.is_empty());
+        }
+    }
 }
 
 /// An iterator is somebody else's code: a receiver must hear of what was sent before it failed.
@@ -687,6 +747,36 @@ proptest! {
             prop_assert!(tx.high_water() >= tx.len() && tx.high_water() <= capacity);
         }
     }
+}
+
+/// A sink that was ready, or waits, holds room or a place in the line, which must not go with it.
+#[test]
+fn a_sink_that_goes_gives_back_its_room_and_its_place() {
+    let (tx, mut rx) = channel::mpsc(1);
+    let mut cx = Context::from_waker(Waker::noop());
+    for by_close in [false, true] {
+        let mut ready = tx.clone().into_sink();
+        assert!(ready.poll_ready_unpin(&mut cx).is_ready());
+        assert!(ready.poll_ready_unpin(&mut cx).is_ready());
+        let mut waits = tx.clone().into_sink();
+        assert!(waits.poll_ready_unpin(&mut cx).is_pending());
+        let mut sends = waiting(&tx, [1]);
+        for mut sink in [waits, ready] {
+            if by_close {
+                assert!(sink.poll_close_unpin(&mut cx).is_ready());
+                assert!(sink.start_send_unpin(2).is_err());
+            }
+        }
+        let (mut send, wakes, _) = sends.pop_front().unwrap();
+        assert_eq!(wakes.count(), 1);
+        assert_eq!(poll(&mut send), Poll::Ready(Ok(())));
+        assert_eq!(rx.try_recv(), Ok(1));
+    }
+    // The usual way, and the end.
+    let sent = block_on(tx.clone().into_sink().send(3));
+    assert_eq!((sent, rx.try_recv()), (Ok(()), Ok(3)));
+    rx.close();
+    assert_eq!(block_on(tx.into_sink().send(4)), Err(SendError(())));
 }
 
 /// `OwnedPermit` is for structures; it must not need the lifetime of anything.

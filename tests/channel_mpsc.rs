@@ -10,7 +10,7 @@ extern crate self as landbridge;
 
 pub(crate) mod channel {
     pub(crate) use ours::channel::{
-        SendError, TryRecvError, TrySendError, Wait,
+        SendError, TryRecvError, TrySendError, Wait, mpsc,
         mpsc::{self as spsc, Receiver, Sender},
     };
 
@@ -32,6 +32,10 @@ pub(crate) mod channel {
 
         pub(crate) fn wait(self, wait: Wait) -> Self {
             Self(self.0.wait(wait))
+        }
+
+        pub(crate) fn mpsc<T>(self) -> (Sender<T>, Receiver<T>) {
+            self.0.mpsc()
         }
 
         pub(crate) fn spsc<T>(self) -> (Sender<T>, Receiver<T>) {

@@ -269,3 +269,66 @@ fn a_handle_that_moves_to_another_runtime_is_woken_there() {
         assert_eq!(received.join().unwrap(), Some(7));
     }
 }
+
+/// The usual shape: many tasks everywhere, one that collects. Each sender waits for room all the time, and
+/// in one line with those of the other runtimes.
+#[test]
+fn senders_on_every_runtime_reach_one_receiver() {
+    const EACH: usize = 400;
+    for receiver in ENDS {
+        for (capacity, wait) in [(1, Wait::Park), (3, Wait::Adaptive)] {
+            let (tx, mut rx) = channel::builder().capacity(capacity).wait(wait).mpsc();
+            let senders = ENDS.map(|sender| {
+                let tx = tx.clone();
+                sender.run(async move {
+                    for message in 0..EACH {
+                        tx.send((sender as usize, Box::new(message))).await.unwrap();
+                    }
+                })
+            });
+            drop(tx);
+            let received = receiver.run(async move {
+                let (mut next, mut batch) = ([0; ENDS.len()], Vec::new());
+                while rx.recv_many(&mut batch, 2).await > 0 {
+                    for (sender, message) in batch.drain(..) {
+                        assert_eq!(*message, next[sender]);
+                        next[sender] += 1;
+                    }
+                }
+                next
+            });
+            for sender in senders {
+                sender.join().unwrap();
+            }
+            assert_eq!(received.join().unwrap(), [EACH; ENDS.len()], "{receiver:?}");
+        }
+    }
+}
+
+/// Senders that wait, on every runtime, when the receiver goes: each is woken, with its value.
+#[test]
+fn a_receiver_that_goes_wakes_the_senders_of_every_runtime() {
+    for receiver in ENDS {
+        let (tx, mut rx) = channel::mpsc(1);
+        let senders = ENDS.map(|sender| {
+            let tx = tx.clone();
+            sender.run(async move {
+                let mut sent = 0;
+                while let Ok(()) = tx.send(Box::new(sent)).await {
+                    sent += 1;
+                }
+                tx.closed().await;
+                sent
+            })
+        });
+        let received = receiver.run(async move {
+            for _ in 0..50 {
+                assert!(rx.recv().await.is_some());
+            }
+            rx.close();
+            50 + rx.count().await
+        });
+        let sent: usize = senders.map(|sender| sender.join().unwrap()).iter().sum();
+        assert_eq!(sent, received.join().unwrap(), "{receiver:?}");
+    }
+}

@@ -8,6 +8,7 @@ mod receiver;
 mod ring;
 mod room;
 mod sender;
+mod sink;
 mod waiters;
 
 use super::{Look, Wait, budget::Budget};
@@ -15,6 +16,7 @@ use super::{Look, Wait, budget::Budget};
 pub use permit::{OwnedPermit, Permit};
 pub use receiver::Receiver;
 pub use sender::{Sender, WeakSender};
+pub use sink::SendSink;
 
 pub(super) fn channel<T>(
     capacity: usize,

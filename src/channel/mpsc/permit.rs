@@ -106,7 +106,7 @@ impl<T> fmt::Debug for OwnedPermit<T> {
     }
 }
 
-fn spend<T>(sender: &Sender<T>, value: T) -> Result<(), SendError<T>> {
+pub(super) fn spend<T>(sender: &Sender<T>, value: T) -> Result<(), SendError<T>> {
     match sender.producer.claim_reserved() {
         Ok(claim) => sender.fill(claim, value),
         Err(_) => Err(SendError(value)),

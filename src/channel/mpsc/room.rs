@@ -404,15 +404,16 @@ impl Room {
     }
 }
 
-/// A sender's turn to have room: it joins the line, waits, and owns one unit when it is called.
-///
-/// Dropped before that, it leaves the line, or passes the unit on.
+/// A place in the line for room, or none yet.
+pub(super) type Place = Option<Key>;
+
+/// A place in the line that is given back, and the unit passed on, if it is dropped.
 pub(super) struct Turn<'a> {
     room: &'a Room,
-    key: Option<Key>,
+    key: Place,
 }
 
-/// What became of a [`Turn`].
+/// What became of a sender's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turned {
     /// One unit is the caller's; or the channel has been closed.
@@ -426,65 +427,62 @@ impl<'a> Turn<'a> {
         Self { room, key: None }
     }
 
-    /// Whether it is in the line, or called from there.
-    #[inline]
-    pub(super) fn has_begun(&self) -> bool {
-        self.key.is_some()
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turned> {
-        if self.key.is_none() {
-            let Some(key) = self.room.join(cx.waker()) else {
-                return Poll::Ready(Turned::TryAgain);
-            };
-            self.key = Some(key);
-            self.room.receiver.0.head.fetch_or(STARVED, Relaxed);
-            // What was freed before the receiver could see that flag.
-            if !self.room.collect() {
-                return Poll::Pending;
-            }
-        }
-        self.poll_called(cx.waker())
-    }
-
-    fn poll_called(&mut self, waker: &Waker) -> Poll<Turned> {
-        let Some(key) = &self.key else {
-            unreachable!("it is in the line");
-        };
-        let mut lines = lock(&self.room.senders.0.lines);
-        if !lines.room.is_called(key) {
-            if lines.room.has_waker(key, waker) {
-                return Poll::Pending;
-            }
-            drop(lines);
-            let waker = waker.clone();
-            lines = lock(&self.room.senders.0.lines);
-            let old = lines.room.replace_waker(key, waker);
-            if !lines.room.is_called(key) {
-                drop(lines);
-                drop(old);
-                return Poll::Pending;
-            }
-            drop(lines);
-            drop(old);
-            lines = lock(&self.room.senders.0.lines);
-        }
-        if let Some(key) = self.key.take() {
-            lines.room.leave(key);
-        }
-        Poll::Ready(Turned::Called)
+    pub(super) fn place(&mut self) -> &mut Place {
+        &mut self.key
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.room.leave(key);
-        }
+        self.room.leave(&mut self.key);
     }
 }
 
 impl Room {
+    /// Joins the line, waits there, and takes over the unit when called.
+    pub(super) fn poll_turn(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Turned> {
+        if place.is_none() {
+            let Some(key) = self.join(cx.waker()) else {
+                return Poll::Ready(Turned::TryAgain);
+            };
+            *place = Some(key);
+            self.receiver.0.head.fetch_or(STARVED, Relaxed);
+            // What was freed before the receiver could see that flag.
+            if !self.collect() {
+                return Poll::Pending;
+            }
+        }
+        self.poll_called(place, cx.waker())
+    }
+
+    fn poll_called(&self, place: &mut Place, waker: &Waker) -> Poll<Turned> {
+        let SenderSide { lines, .. } = &self.senders.0;
+        let Some(key) = &*place else {
+            unreachable!("it is in the line");
+        };
+        let mut line = lock(lines);
+        if !line.room.is_called(key) {
+            if line.room.has_waker(key, waker) {
+                return Poll::Pending;
+            }
+            drop(line);
+            let waker = waker.clone();
+            line = lock(lines);
+            let old = line.room.replace_waker(key, waker);
+            let called = line.room.is_called(key);
+            drop(line);
+            drop(old);
+            if !called {
+                return Poll::Pending;
+            }
+            line = lock(lines);
+        }
+        if let Some(key) = place.take() {
+            line.room.leave(key);
+        }
+        Poll::Ready(Turned::Called)
+    }
+
     /// Joins the line for room. `None`: there is some, or the channel is closed.
     fn join(&self, waker: &Waker) -> Option<Key> {
         let SenderSide { tail, lines, .. } = &self.senders.0;
@@ -503,7 +501,16 @@ impl Room {
         None
     }
 
-    fn leave(&self, key: Key) {
+    /// Leaves the line, and passes the unit on that came meanwhile.
+    #[inline]
+    pub(super) fn leave(&self, place: &mut Place) {
+        if let Some(key) = place.take() {
+            self.leave_line(key);
+        }
+    }
+
+    #[cold]
+    fn leave_line(&self, key: Key) {
         let SenderSide { tail, lines, .. } = &self.senders.0;
         let mut lines = lock(lines);
         let waker = lines.room.leave(key);

@@ -5,10 +5,10 @@ use std::{
 };
 
 use super::{
-    OwnedPermit, Permit,
+    OwnedPermit, Permit, SendSink,
     patience::Patience,
     ring::{Claim, Producer, WeakProducer},
-    room::{Closed, Refused, Turn, Turned, Watch},
+    room::{Closed, Place, Refused, Turn, Turned, Watch},
 };
 use crate::error::{SendError, TrySendError};
 
@@ -50,7 +50,7 @@ impl<T> Sender<T> {
     /// ```
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
         let mut turn = Turn::new(self.producer.room());
-        match poll_fn(|cx| self.poll_claim(&mut turn, cx)).await {
+        match poll_fn(|cx| self.poll_claim(turn.place(), cx)).await {
             Ok(claim) => self.fill(claim, value),
             Err(Closed) => Err(SendError(value)),
         }
@@ -121,7 +121,7 @@ impl<T> Sender<T> {
                     // Whoever is to make room must be awake.
                     batch.wake();
                     let mut turn = Turn::new(self.producer.room());
-                    match poll_fn(|cx| self.poll_claim(&mut turn, cx)).await {
+                    match poll_fn(|cx| self.poll_claim(turn.place(), cx)).await {
                         Ok(claim) => claim,
                         Err(Closed) => return Err(SendError(value)),
                     }
@@ -243,6 +243,24 @@ impl<T> Sender<T> {
         Ok(OwnedPermit::new(self))
     }
 
+    /// A [`Sink`](futures::Sink) over this sender.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use futures::{StreamExt, stream};
+    /// use landbridge::channel;
+    ///
+    /// let (tx, rx) = channel::mpsc(8);
+    /// stream::iter(1..4).map(Ok).forward(tx.into_sink()).await?;
+    /// assert_eq!(rx.collect::<Vec<_>>().await, [1, 2, 3]);
+    /// # Ok::<_, channel::SendError<()>>(()) }).unwrap();
+    /// ```
+    pub fn into_sink(self) -> SendSink<T> {
+        SendSink::new(self)
+    }
+
     /// Waits until the channel is closed by the receiver.
     ///
     /// # Cancel safety
@@ -343,17 +361,25 @@ impl<T> Sender<T> {
     #[inline]
     fn poll_claim<'a>(
         &'a self,
-        turn: &mut Turn<'a>,
+        place: &mut Place,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Claim<'a, T>, Closed>> {
         let (free, called) = (|| self.producer.claim(), || self.producer.claim_reserved());
-        self.poll_room(turn, cx, free, called)
+        self.poll_room(place, cx, free, called)
     }
 
     /// Room that is the caller's when this says `Ok`.
     async fn room(&self) -> Result<(), SendError<()>> {
+        let mut turn = Turn::new(self.producer.room());
+        poll_fn(|cx| self.poll_reserve(turn.place(), cx)).await
+    }
+
+    pub(super) fn poll_reserve(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<()>>> {
         let room = self.producer.room();
-        let mut turn = Turn::new(room);
         let free = || room.reserve();
         let called = || {
             if room.is_closed() {
@@ -362,8 +388,7 @@ impl<T> Sender<T> {
                 Ok(())
             }
         };
-        poll_fn(|cx| self.poll_room(&mut turn, cx, free, called))
-            .await
+        self.poll_room(place, cx, free, called)
             .map_err(|Closed| SendError(()))
     }
 
@@ -372,12 +397,12 @@ impl<T> Sender<T> {
     #[inline]
     fn poll_room<'a, R>(
         &'a self,
-        turn: &mut Turn<'a>,
+        place: &mut Place,
         cx: &mut Context<'_>,
         free: impl Fn() -> Result<R, Refused>,
         called: impl FnOnce() -> Result<R, Closed>,
     ) -> Poll<Result<R, Closed>> {
-        if !turn.has_begun() {
+        if place.is_none() {
             ready!(self.patience.poll_proceed(cx));
             match free() {
                 Ok(room) => {
@@ -388,23 +413,23 @@ impl<T> Sender<T> {
                 Err(Refused::Full) => {}
             }
         }
-        self.poll_turn(turn, cx, free, called)
+        self.poll_turn(place, cx, free, called)
     }
 
     fn poll_turn<'a, R>(
         &'a self,
-        turn: &mut Turn<'a>,
+        place: &mut Place,
         cx: &mut Context<'_>,
         free: impl Fn() -> Result<R, Refused>,
         called: impl FnOnce() -> Result<R, Closed>,
     ) -> Poll<Result<R, Closed>> {
         let room = self.producer.room();
         // One look, however often others are faster, for it has a bound. And none behind a line.
-        let mut look = !turn.has_begun() && !room.has_line();
+        let mut look = place.is_none() && !room.has_line();
         loop {
             let found = std::mem::take(&mut look) && self.patience.look(|| room.has_changed());
             if !found {
-                match turn.poll(cx) {
+                match room.poll_turn(place, cx) {
                     Poll::Pending => {
                         self.patience.refill();
                         return Poll::Pending;
