@@ -279,8 +279,7 @@ impl<T> Consumer<T> {
 
     /// Takes a message, but leaves its room taken until [`free`](Self::free).
     ///
-    /// The close may be seen before a message from a sender that is about to fill its slot; it is not the
-    /// end then.
+    /// `Empty` also where a slot is claimed and not filled yet, be the channel closed or not.
     #[inline]
     pub(super) fn take(&mut self) -> Result<T, TryRecvError> {
         if self.head == self.there && !self.look_ahead() {
