@@ -3,6 +3,10 @@
 
 #![cfg(not(landbridge_loom))]
 #![allow(unused_mut, reason = "these senders need no `&mut`")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each of the files below has its helpers"
+)]
 
 extern crate landbridge as ours;
 /// What the tests below take for the crate.

@@ -395,8 +395,8 @@ impl<T> Sender<T> {
     /// What `free` gives if there is room; else, once it is the turn of this one, what `called` makes of
     /// its unit of room.
     #[inline]
-    fn poll_room<'a, R>(
-        &'a self,
+    fn poll_room<R>(
+        &self,
         place: &mut Place,
         cx: &mut Context<'_>,
         free: impl Fn() -> Result<R, Refused>,
@@ -416,8 +416,8 @@ impl<T> Sender<T> {
         self.poll_turn(place, cx, free, called)
     }
 
-    fn poll_turn<'a, R>(
-        &'a self,
+    fn poll_turn<R>(
+        &self,
         place: &mut Place,
         cx: &mut Context<'_>,
         free: impl Fn() -> Result<R, Refused>,
