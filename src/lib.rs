@@ -34,7 +34,7 @@
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo) | no hop; a socket without a copy, other streams with one |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
 //! | code for `tokio::net` is to have its sockets watched by Compio | `remote` (feature `net`, Unix) | nothing while there is something to do; a wake-up for each wait |
-//! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | two allocations, no hop |
+//! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | three allocations, once; no hop |
 //! | a socket, pipe or file is to belong to the other runtime | [`handoff`] | once, a few system calls |
 //! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |
 //! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
@@ -88,11 +88,9 @@
 //!
 //! `pool`, `net` and `fs` are on by default. `pool` is the crossing in both directions, always with Compio's
 //! polling driver beside io_uring (`polling` names what it has anyway); `net` adds the shims' traits to
-//! the sockets of both runtimes, and `remote`, sockets for Tokio code on a pool; `shim` alone is the shims without either runtime; `test-util` is
-//! `test_util::both`.
-//! the sockets of both runtimes, and their hand-off; `fs` is files; `shim` alone is the shims without either
-//! runtime; `test-util` is `test_util::both`. `hyper`, off by default, is what hyper asks of a runtime: an
-//! executor and a timer.
+//! the sockets of both runtimes, their hand-off, and `remote`, sockets for Tokio code on a pool; `fs` is files;
+//! `shim` alone is the shims without either runtime; `test-util` is `test_util::both`. `hyper`, off by default,
+//! is what hyper asks of a runtime: an executor and a timer.
 //!
 //! Off by default, to see what goes on: `metrics` publishes a pool's figures through the `metrics` facade
 //! (`CompioPool::metrics_reporter`), and so to any exporter. `tracing` makes a span for each crossing

@@ -240,6 +240,146 @@ fn a_stream_with_a_read_in_flight_stays_until_the_kernel_has_given_it_back() {
     });
 }
 
+macro_rules! goes_every_way {
+    ($object:expr, $to_compio:ident, $to_tokio:ident, $to_std:ident) => {{
+        let object = handoff::$to_std($object).unwrap();
+        assert!(!is_nonblocking(&object));
+        let object = handoff::$to_compio(object).unwrap();
+        assert_eq!(is_nonblocking(&object), driver_polls());
+        // A clone of each kind is seen.
+        let clone = object.clone();
+        let object = refused(handoff::$to_compio(object), NotHandedOver::InUse);
+        let object = refused(handoff::$to_tokio(object), NotHandedOver::InUse);
+        let object = refused(handoff::$to_std(object), NotHandedOver::InUse);
+        assert_eq!(is_nonblocking(&object), driver_polls());
+        drop(clone);
+        let object = handoff::$to_compio(object).unwrap();
+        let object = handoff::$to_tokio(object).unwrap();
+        assert!(is_nonblocking(&object));
+        let object = handoff::$to_tokio(object).unwrap();
+        let object = handoff::$to_compio(object).unwrap();
+        assert_eq!(is_nonblocking(&object), driver_polls());
+        let object = handoff::$to_std(object).unwrap();
+        assert!(!is_nonblocking(&object));
+        let object = handoff::$to_tokio(object).unwrap();
+        assert!(is_nonblocking(&object));
+        handoff::$to_std(object).unwrap()
+    }};
+}
+
+/// Nine ways for each of seven kinds: a mode that is wrong on one of them is a busy loop, or a thread that blocks.
+#[test]
+fn each_kind_goes_every_way_and_stays_while_it_has_a_clone() {
+    let _watchdog = support::watchdog();
+    on_each_driver(async || {
+        let (mut peer, tcp) = tcp_pair();
+        let mut tcp = goes_every_way!(tcp, tcp_to_compio, tcp_to_tokio, tcp_to_std);
+        peer.write_all(b"tcp").unwrap();
+        let mut word = [0; 3];
+        tcp.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"tcp");
+
+        let (mut peer, unix) = unix_pair();
+        let mut unix = goes_every_way!(unix, unix_to_compio, unix_to_tokio, unix_to_std);
+        peer.write_all(b"unx").unwrap();
+        unix.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"unx");
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = goes_every_way!(
+            listener,
+            tcp_listener_to_compio,
+            tcp_listener_to_tokio,
+            tcp_listener_to_std
+        );
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.accept().unwrap();
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let listener = goes_every_way!(
+            listener,
+            unix_listener_to_compio,
+            unix_listener_to_tokio,
+            unix_listener_to_std
+        );
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = goes_every_way!(udp, udp_to_compio, udp_to_tokio, udp_to_std);
+        peer.send_to(b"udp", udp.local_addr().unwrap()).unwrap();
+        assert_eq!(udp.recv(&mut word).unwrap(), 3);
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut reader = goes_every_way!(
+            reader,
+            pipe_receiver_to_compio,
+            pipe_receiver_to_tokio,
+            pipe_receiver_to_std
+        );
+        let mut writer = goes_every_way!(
+            writer,
+            pipe_sender_to_compio,
+            pipe_sender_to_tokio,
+            pipe_sender_to_std
+        );
+        writer.write_all(b"pip").unwrap();
+        reader.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"pip");
+    });
+}
+
+/// A dropped `accept` may still take a connection with it, and a dropped `recv` a datagram.
+#[test]
+fn listeners_and_udp_sockets_stay_until_the_kernel_has_given_back_what_was_dropped() {
+    let _watchdog = support::watchdog();
+    on_each_driver(async || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = handoff::tcp_listener_to_compio(listener).unwrap();
+        {
+            let mut accept = pin!(listener.accept());
+            assert!(is_pending(&mut accept).await);
+        }
+        let mut listener = refused(
+            handoff::tcp_listener_to_tokio(listener),
+            NotHandedOver::InUse,
+        );
+        let listener = loop {
+            match handoff::tcp_listener_to_tokio(listener) {
+                Ok(listener) => break listener,
+                Err(error) => listener = error.into_object(),
+            }
+            settle().await;
+        };
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let (_, who) = listener.accept().await.unwrap();
+        assert_eq!(who, client.local_addr().unwrap());
+
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let socket = handoff::udp_to_compio(socket).unwrap();
+        {
+            let mut receive = pin!(socket.recv(Vec::with_capacity(8)));
+            assert!(is_pending(&mut receive).await);
+        }
+        let mut socket = refused(handoff::udp_to_tokio(socket), NotHandedOver::InUse);
+        let socket = loop {
+            match handoff::udp_to_tokio(socket) {
+                Ok(socket) => break socket,
+                Err(error) => socket = error.into_object(),
+            }
+            settle().await;
+        };
+        peer.send_to(b"every one", address).unwrap();
+        assert_eq!(socket.recv(&mut [0; 16]).await.unwrap(), 9);
+    });
+}
+
 /// Connections that wait in the backlog are accepted by whoever has the listener next.
 #[test]
 fn a_listener_takes_its_backlog_along() {

@@ -144,7 +144,8 @@ fn each_piece_of_a_body_arrives_before_the_next_is_made() {
     });
 }
 
-/// Without `Send` there is no `with_upgrades`; the stream is taken back from the connection instead.
+/// Without `Send` there is no `with_upgrades` (and with it, see `hyper_on_thread.rs`); the stream is taken back
+/// from the connection instead.
 #[test]
 fn both_sides_get_their_stream_back_for_another_protocol() {
     async fn switch(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -14,17 +14,20 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes};
-use compio::net::TcpStream;
+use compio::net::{TcpListener, TcpStream};
 use futures::{
     Stream, StreamExt,
     channel::mpsc,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
-use hyper::{Request, Response, body::Incoming, client::conn::http2, http::uri::PathAndQuery};
+use hyper::{Request, Response, Uri, body::Incoming, client::conn::http2, http::uri::PathAndQuery};
 use hyper_support::{drive, everywhere, io, sockets};
-use hyper_util::{server::conn::auto, service::TowerToHyperService};
-use landbridge::hyper::LocalExecutor;
+use hyper_util::{
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use landbridge::{context::OnThread, hyper::LocalExecutor};
 use tonic::{
     Code, Status, Streaming,
     body::Body,
@@ -32,6 +35,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     server::{self, NamedService},
     service::Routes,
+    transport::Endpoint,
 };
 use tower::Service;
 
@@ -253,5 +257,51 @@ fn a_stream_of_large_messages_keeps_their_order() {
         }
         drop(client);
         server.await.unwrap();
+    });
+}
+
+/// tonic's own client asks for `Send` of its connector's future and of the stream; both stay on their thread, and so
+/// does what it starts. When its connection has ended it makes another.
+#[test]
+fn tonics_channel_connects_again_over_sockets_that_stay_on_their_thread() {
+    everywhere(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = tower::service_fn(move |_: Uri| {
+            OnThread::new(async move {
+                let socket = TcpStream::connect(address).await?;
+                std::io::Result::Ok(OnThread::new(io(socket)))
+            })
+        });
+        let endpoint = Endpoint::from_static("http://localhost").executor(LocalExecutor);
+        let mut client = Grpc::new(endpoint.connect_with_connector_lazy(connect));
+        for again in [false, true] {
+            let accepting = async {
+                let (socket, _) = listener.accept().await.unwrap();
+                let routes = Routes::new(Shout).prepare().into_axum_router();
+                let builder = auto::Builder::new(LocalExecutor).http2_only();
+                let service = TowerToHyperService::new(routes);
+                let connection = builder.serve_connection(io(socket), service);
+                let graceful = GracefulShutdown::new();
+                let served = drive(graceful.watch(connection.into_owned()));
+                (served, graceful)
+            };
+            let asking = async {
+                loop {
+                    client.ready().await.unwrap();
+                    let message = tonic::Request::new(Bytes::from("hello"));
+                    let path = PathAndQuery::from_static("/test.Shout/Once");
+                    match client.unary(message, path, Plain).await {
+                        Ok(answer) => break answer,
+                        // It had not heard yet that its connection has ended.
+                        Err(status) => assert!(again, "{status}"),
+                    }
+                }
+            };
+            let ((served, graceful), answer) = tokio::join!(accepting, asking);
+            assert_eq!(answer.into_inner(), "HELLO");
+            graceful.shutdown().await;
+            served.await.unwrap().unwrap();
+        }
     });
 }

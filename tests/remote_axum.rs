@@ -5,8 +5,16 @@ mod support;
 
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 
-use axum::{Router, routing::get};
-use futures::{FutureExt, StreamExt};
+use axum::{
+    Router,
+    extract::ws::{
+        Message::{Binary, Text},
+        WebSocketUpgrade,
+    },
+    response::IntoResponse,
+    routing::get,
+};
+use futures::{FutureExt, SinkExt, StreamExt};
 use hyper::{Request, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use landbridge::{
@@ -14,6 +22,7 @@ use landbridge::{
     remote::{Net, TcpListener, TcpStream},
 };
 use support::{block_on, for_each_driver};
+use tokio_tungstenite::{client_async, tungstenite::Message};
 
 /// All that axum asks for.
 struct Accepts(TcpListener);
@@ -86,6 +95,41 @@ fn axum_serves_on_tokio() {
             }
             stop.send(()).unwrap();
             server.await.unwrap().unwrap();
+        });
+    });
+}
+
+/// axum takes the stream of a WebSocket to a task of its own on Tokio, which no shim over Compio's sockets allows.
+#[test]
+fn axums_websockets_work_on_tokio() {
+    async fn echo(upgrade: WebSocketUpgrade) -> impl IntoResponse {
+        upgrade.on_upgrade(async |mut socket| {
+            while let Some(Ok(message)) = socket.recv().await {
+                if let Text(_) | Binary(_) = message {
+                    socket.send(message).await.unwrap();
+                }
+            }
+        })
+    }
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let net = Net::new(&pool);
+        let tokio = tokio::runtime::Runtime::new().unwrap();
+        tokio.block_on(async {
+            let listener = TcpListener::bind_in(&net, "127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let router = Router::new().route("/", get(echo));
+            let server = tokio::spawn(axum::serve(Accepts(listener), router).into_future());
+            let stream = TcpStream::connect_in(&net, address).await.unwrap();
+            let (mut socket, _) = client_async("ws://localhost/", stream).await.unwrap();
+            for size in [0, 1, 126, 65_536, 1 << 20] {
+                let message = Message::binary(vec![7; size]);
+                socket.send(message.clone()).await.unwrap();
+                assert!(socket.next().await.unwrap().unwrap() == message);
+            }
+            socket.close(None).await.unwrap();
+            while socket.next().await.is_some() {}
+            server.abort();
         });
     });
 }

@@ -34,8 +34,9 @@ use crate::{
 /// A value that stays on its thread, in a wrapper that is `Send` and `Sync` whatever the value is: for
 /// libraries that ask for `Send` (axum, tonic, hyper-util) inside a Compio thread, where nothing is ever sent.
 ///
-/// A future, a stream, a sink, and whatever implements Tokio's I/O traits is so in the wrapper, too.
-/// Anything else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
+/// A future, a stream, a sink, and whatever implements Tokio's I/O traits is so in the wrapper, too; with the
+/// feature `hyper` also what implements hyper's, a tower service, whose futures stay as well, and the body of an
+/// HTTP message. Anything else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
 ///
 /// # Where it runs
 ///
@@ -44,10 +45,10 @@ use crate::{
 ///
 /// | what is done | elsewhere, or once the value is gone |
 /// |---|---|
-/// | Tokio's I/O traits | [`OnThreadError`] inside the [`io::Error`] |
+/// | Tokio's and hyper's I/O traits | [`OnThreadError`] inside the [`io::Error`] |
 /// | [`with`](Self::with), [`with_mut`](Self::with_mut), [`with_pin_mut`](Self::with_pin_mut) | [`OnThreadError`] |
 /// | [`into_inner`](Self::into_inner) | the wrapper back |
-/// | a future, a stream, a sink, `clone` | a panic that names both threads |
+/// | a future, a stream, a sink, a service, a body, `clone` | a panic that names both threads |
 ///
 /// # When the value is dropped
 ///
@@ -203,7 +204,7 @@ impl<T: 'static> OnThread<T> {
 
     /// [`with_pin_mut`](Self::with_pin_mut), for traits that know no error.
     #[track_caller]
-    fn must<R>(&mut self, f: impl FnOnce(Pin<&mut T>) -> R) -> R {
+    pub(crate) fn must<R>(&mut self, f: impl FnOnce(Pin<&mut T>) -> R) -> R {
         match self.with_pin_mut(f) {
             Ok(result) => result,
             Err(error) => panic!("{} is not usable: {error}", type_name::<T>()),

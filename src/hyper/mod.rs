@@ -13,10 +13,21 @@
 //! - A whole server that starts its own tasks on Tokio, as `axum::serve` and tonic's `Server` do.
 //!   Serve connection by connection instead, as below: an axum `Router`, and tonic's `Routes` by
 //!   `into_axum_router`, are services for that.
-//! - What asks a stream to be `Send`, which the shims are not: hyper-util's `client::legacy`, HTTP/1's
-//!   `with_upgrades` and `serve_connection_with_upgrades`. For another protocol on an HTTP/1
-//!   connection take the stream back from it, by `without_shutdown`. HTTP/2's upgrades work as they
-//!   are.
+//! - What asks a stream to be `Send`, which the shims are not: HTTP/1's `with_upgrades`, hyper-util's
+//!   `serve_connection_with_upgrades` and `client::legacy`. Put [`OnThread`](crate::context::OnThread) around
+//!   it, within `TokioIo` or without, as [below](#an-upgrade). Or do without, and take the stream back from an HTTP/1
+//!   connection by `without_shutdown`. HTTP/2's upgrades work as they are.
+//! - hyper-util's `client::legacy` with its `HttpConnector`, which connects by Tokio. Give it a connector of
+//!   your own: a tower service whose future is an `OnThread`, and whose connection is an `OnThread` in a type of
+//!   yours that is hyper-util's `Connection`, in `TokioIo`. `LocalExecutor` is its executor, [`CompioTimer`] its
+//!   `pool_timer`. Make one for each thread. A connector for tonic's `Endpoint::connect_with_connector` is
+//!   simpler: it asks for no `Connection`, and `LocalExecutor` is what its `executor` takes.
+//! - What axum's `Router` asks to be `Send`, though nobody sends it: an `OnThread` around a service or a body is
+//!   one, and so are the futures that handlers return; one around an `Rc` will do as a state. Make the router on
+//!   the worker then, since its clones clone what is in it.
+//! - axum's `WebSocketUpgrade`, which does send the stream, to a task of its own on Tokio. Serve it over
+//!   `landbridge::remote`'s sockets; on a Compio thread use `hyper::upgrade::on` and
+//!   [`spawn_local`](crate::rt::spawn_local), as below.
 //! - Handlers that call for Tokio's reactor, its timer or `tokio::spawn`. Give the pool a Tokio
 //!   [`Handle`](crate::pool::Builder::tokio), or cross over to it with
 //!   [`TokioHandleExt::run`](crate::TokioHandleExt::run).
@@ -142,8 +153,70 @@
 //! })
 //! # }
 //! ```
+//!
+//! # An upgrade
+//!
+//! The stream goes over to another protocol, and stays on its thread: an `Upgraded` is `Send`, but reading or
+//! writing elsewhere is an error. `downcast` gives the socket back.
+//!
+//! ```
+//! # #[cfg(not(feature = "net"))]
+//! # fn main() {}
+//! # #[cfg(feature = "net")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::convert::Infallible;
+//!
+//! use compio::net::{TcpListener, TcpStream};
+//! use hyper::{Request, Response, StatusCode, body::Incoming, client, server, service::service_fn, upgrade};
+//! use hyper_util::rt::TokioIo;
+//! use landbridge::{context::OnThread, io::IntoTokioIo, rt::spawn_local};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! async fn echo(mut request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+//!     let upgrade = upgrade::on(&mut request);
+//!     drop(spawn_local(async move {
+//!         let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgrade.await?));
+//!         tokio::io::copy(&mut reader, &mut writer).await?;
+//!         Ok::<_, Box<dyn std::error::Error>>(())
+//!     }));
+//!     let mut response = Response::new(String::new());
+//!     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+//!     response.headers_mut().insert("upgrade", "echo".parse().expect("a value"));
+//!     Ok(response)
+//! }
+//!
+//! /// A socket that is `Send` and stays where it is.
+//! fn io(socket: TcpStream) -> TokioIo<OnThread<<TcpStream as IntoTokioIo>::Io>> {
+//!     TokioIo::new(OnThread::new(socket.into_tokio_io()))
+//! }
+//!
+//! compio::runtime::Runtime::new()?.block_on(async {
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     let address = listener.local_addr()?;
+//!     drop(spawn_local(async move {
+//!         let connection = server::conn::http1::Builder::new()
+//!             .serve_connection(io(listener.accept().await?.0), service_fn(echo));
+//!         connection.with_upgrades().await?;
+//!         Ok::<_, Box<dyn std::error::Error>>(())
+//!     }));
+//!
+//!     let socket = io(TcpStream::connect(address).await?);
+//!     let (mut sender, connection) = client::conn::http1::handshake(socket).await?;
+//!     drop(spawn_local(connection.with_upgrades()));
+//!     let request = Request::get("/").header("connection", "upgrade").header("upgrade", "echo");
+//!     let response = sender.send_request(request.body(String::new())?).await?;
+//!     let mut stream = TokioIo::new(upgrade::on(response).await?);
+//!     stream.write_all(b"over the bridge").await?;
+//!     let mut text = [0; 15];
+//!     stream.read_exact(&mut text).await?;
+//!     assert_eq!(&text, b"over the bridge");
+//!     Ok(())
+//! })
+//! # }
+//! ```
 
 mod executor;
+mod on_thread;
 mod timer;
 
 pub use executor::LocalExecutor;

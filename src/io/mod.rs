@@ -10,9 +10,11 @@
 //! | any other Compio stream whose halves are independent | Tokio's traits | [`CompioAsTokio`] | one copy each way; idle, at most 1 KiB | `Send`; the stream's own methods, until [`into_parts`](CompioAsTokio::into_parts) |
 //! | a Compio stream that is only read, or only written | Tokio's traits | [`CompioReadAsTokio`], [`CompioWriteAsTokio`] | the same, for one direction | the same |
 //! | a stream whose two halves share a lock (TLS of Compio's own, `compio::io::util::split`) | Tokio's traits | none of these: a read that waits would hold up every write. Use TLS of Tokio's over `SocketAsTokio` | | |
-//! | a Compio file | Tokio's traits | `FileAsTokio` (feature `fs`) | one copy each way | `Send`; calls with a position, but for its `get_ref` |
-//! | a Tokio stream and a Compio stream | the bytes of one in the other | [`copy`](copy()), [`copy_bidirectional`] | the one buffer of each direction | – |
-//! | a socket, pipe or file of one runtime | the same of the other, for good | [`handoff`] (feature `pool`) | once, a few system calls | – |
+//! | a Compio file | Tokio's traits | `FileAsTokio` (feature `fs`) | one copy each way; idle, a buffer as large as its largest operation was | `Send`; calls with a position, but for its `get_ref` |
+//! | one of the above | `Send` | `OnThread` around it, of [`context`](crate::context) (feature `pool`) | three allocations, once; a look into a table of the thread's for each poll | nothing on its thread; elsewhere, each call is an error |
+//! | Tokio code, on any thread | a socket that a Compio thread watches | `landbridge::remote` (feature `net`, Unix) | no copy, no allocation; a wake-up from another thread for each wait | – |
+//! | a Tokio stream and a Compio stream | the bytes of one in the other | [`copy`](copy()), [`copy_bidirectional`] | the one buffer of each direction | dropped half-way, what is in it |
+//! | a socket, pipe or file of one runtime | the same of the other, for good | [`handoff`] (features `net`, `fs`) | once, a few system calls | the number of a socket's descriptor |
 //! | bytes in a type of somebody else's | an owned buffer | [`buf`] | nothing, but for [`buf::BufMutBuf`] one allocation a buffer | – |
 //!
 //! [`into_tokio_io`](IntoTokioIo::into_tokio_io) and [`into_compio_io`](IntoCompioIo::into_compio_io)
