@@ -181,18 +181,19 @@ fn no_value_of_two_senders_is_lost_or_doubled_over_two_laps() {
     });
 }
 
-/// One slot for two senders: whoever finds none waits, and each is woken.
+/// One slot for two senders that wait for it: each is called when the one before it has been received.
 #[test]
 fn two_senders_share_one_slot() {
     with_two_preemptions(|| {
         let (tx, mut rx) = channel::mpsc(1);
+        tx.try_send(0).unwrap();
         let senders = [(1, tx.clone()), (2, tx)].map(|(value, tx)| {
             thread::spawn(move || block_on(async { tx.send(value).await.unwrap() }))
         });
         block_on(async {
+            assert_eq!(rx.recv().await, Some(0));
             let (first, second) = (rx.recv().await, rx.recv().await);
             assert_eq!(first.unwrap() + second.unwrap(), 3);
-            assert_eq!(rx.recv().await, None);
         });
         for sender in senders {
             sender.join().unwrap();
@@ -377,6 +378,23 @@ fn a_waiter_that_goes_as_it_is_called_passes_its_turn_on() {
             }
         });
         drop(receiver.join().unwrap());
+    });
+}
+
+/// A line that has been left is no line: the next sender finds the room.
+#[test]
+fn a_waiter_that_goes_leaves_no_line_behind() {
+    loom::model(|| {
+        let (tx, mut rx) = channel::mpsc(1);
+        tx.try_send(0).unwrap();
+        let receiver = thread::spawn(move || {
+            assert_eq!(rx.try_recv(), Ok(0));
+            rx
+        });
+        let sent = poll_and_drop(tx.send(1)).is_ready();
+        let mut rx = receiver.join().unwrap();
+        assert_eq!(rx.try_recv().is_ok(), sent);
+        assert_eq!(tx.try_send(2), Ok(()));
     });
 }
 
