@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use futures::future::join;
 use loom::{future::block_on, thread};
 
 use crate::channel::{self, TryRecvError, TrySendError};
@@ -181,23 +182,41 @@ fn no_value_of_two_senders_is_lost_or_doubled_over_two_laps() {
     });
 }
 
-/// One slot for two senders that wait for it: each is called when the one before it has been received.
+/// One slot for two senders: whoever finds none waits, and each is woken.
 #[test]
 fn two_senders_share_one_slot() {
     with_two_preemptions(|| {
         let (tx, mut rx) = channel::mpsc(1);
-        tx.try_send(0).unwrap();
         let senders = [(1, tx.clone()), (2, tx)].map(|(value, tx)| {
             thread::spawn(move || block_on(async { tx.send(value).await.unwrap() }))
         });
         block_on(async {
-            assert_eq!(rx.recv().await, Some(0));
             let (first, second) = (rx.recv().await, rx.recv().await);
             assert_eq!(first.unwrap() + second.unwrap(), 3);
+            assert_eq!(rx.recv().await, None);
         });
         for sender in senders {
             sender.join().unwrap();
         }
+    });
+}
+
+/// Two that wait at once: each is called when the one before it has been received, and in order.
+#[test]
+fn every_sender_in_the_line_is_called_in_its_order() {
+    with_two_preemptions(|| {
+        let (tx, mut rx) = channel::mpsc(1);
+        tx.try_send(0).unwrap();
+        let senders = thread::spawn(move || {
+            let (first, second) = block_on(join(tx.send(1), tx.send(2)));
+            assert!(first.is_ok() && second.is_ok());
+        });
+        block_on(async {
+            for value in 0..3 {
+                assert_eq!(rx.recv().await, Some(value));
+            }
+        });
+        senders.join().unwrap();
     });
 }
 
