@@ -446,8 +446,7 @@ fn a_flush_reaches_the_stream_once() {
     });
 }
 
-/// Ten seconds of a dead peer are granted, not a task for ever: the end of the grace is tested
-/// where the clock can be chosen; here, that the helper ends with its shim when it may.
+/// A connection that has said all it had to say is closed by its drop, not by the helper's next turn.
 #[test]
 fn a_dropped_shim_gives_its_stream_up_at_once_if_nothing_is_in_flight() {
     on_each_driver(|| async {

@@ -4,6 +4,7 @@
 //! stands on `TokioAsCompio`, so that both shims carry every byte there.
 
 mod io_support;
+mod support;
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -451,6 +452,7 @@ macro_rules! contract {
         $(#[$attribute])*
         #[test]
         fn $case() {
+            let _watchdog = support::watchdog();
             $on(|| async {
                 let (ours, peer) = $pair;
                 let mut case = pin!(case::$case(ours, peer));

@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 mod io_support;
+mod support;
 
 use std::future::poll_fn;
 use std::io;
@@ -61,6 +62,11 @@ mod fixture {
 
     pub(super) fn into_tokio_io(stream: StdStream) -> impl Stream {
         compio_tcp(stream).into_tokio_io()
+    }
+
+    pub(super) fn into_tokio_io_in_halves(stream: StdStream) -> impl Stream {
+        let (reader, writer) = compio_tcp(stream).into_tokio_io().into_split();
+        tokio::io::join(reader, writer)
     }
 
     pub(super) fn tokio_over_compio_over_tokio(stream: StdStream) -> impl Stream {
@@ -121,11 +127,20 @@ mod case {
         peer: StdStream,
     ) {
         fill(&mut ours).await;
-        let mut write = pin!(ours.write(b"there is no room for this"));
-        assert!(now(write.as_mut()).is_pending());
-        reset(peer);
-        let error = write.await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let mut told = {
+            let mut write = pin!(ours.write(b"there is no room for this"));
+            let at_once = now(write.as_mut());
+            reset(peer);
+            match at_once {
+                Poll::Ready(result) => result,
+                Poll::Pending => write.await,
+            }
+        };
+        // The kernel may have moved bytes meanwhile, and have had room after all.
+        while told.is_ok() {
+            told = ours.write(b"nor for this").await;
+        }
+        assert_eq!(told.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         for _ in 0..3 {
             let error = ours.write(b"nor for this").await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
@@ -145,6 +160,10 @@ mod case {
             });
         }
         told.push(ours.flush().await);
+        // The kernel may have had room after all, and then it is told a write later.
+        while told.iter().all(Result::is_ok) {
+            told.push(ours.write(b"x").await.map(drop));
+        }
         for _ in 0..2 {
             told.push(ours.write(b"x").await.map(drop));
         }
@@ -255,6 +274,7 @@ macro_rules! errors {
         $(#[$attribute])*
         #[test]
         fn $case() {
+            let _watchdog = support::watchdog();
             on_each_driver(|| async {
                 let (ours, peer) = tcp_pair();
                 let ours = fixture::$fixture(ours);
@@ -270,8 +290,61 @@ errors!(
     compio_as_tokio,
     compio_halves_as_tokio,
     into_tokio_io,
+    into_tokio_io_in_halves,
     tokio_over_compio_over_tokio,
 );
+
+/// Unix sockets have no reset of their own: one is told to whoever has sent what was never read.
+mod unix {
+    use std::os::unix::net::UnixStream as StdStream;
+
+    use super::*;
+
+    async fn unread(mut ours: impl Stream, peer: StdStream) {
+        ours.write_all(b"nobody reads this").await.unwrap();
+        ours.flush().await.unwrap();
+        drop(peer);
+        let error = ours.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(ours.read(&mut [0]).await.unwrap(), 0);
+        // Accepted or not: a flush later it has been told.
+        for _ in 0..2 {
+            let mut write = async || {
+                ours.write_all(b"nor this").await?;
+                ours.flush().await
+            };
+            assert_eq!(write().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+    }
+
+    fn compio_unix(stream: StdStream) -> compio::net::UnixStream {
+        compio::net::UnixStream::from_std(stream).unwrap()
+    }
+
+    fn tokio_unix(stream: StdStream) -> tokio::net::UnixStream {
+        stream.set_nonblocking(true).unwrap();
+        tokio::net::UnixStream::from_std(stream).unwrap()
+    }
+
+    /// A server that fails a request closes without having read all of it.
+    #[test]
+    fn a_peer_that_goes_without_having_read_is_told_as_tokio_tells_it() {
+        let _watchdog = support::watchdog();
+        on_each_driver(|| async {
+            let pair = || StdStream::pair().unwrap();
+            let (ours, peer) = pair();
+            unread(tokio_unix(ours), peer).await;
+            let (ours, peer) = pair();
+            unread(compio_unix(ours).into_tokio_io(), peer).await;
+            let (ours, peer) = pair();
+            unread(CompioAsTokio::new(compio_unix(ours)), peer).await;
+            let (ours, peer) = pair();
+            let (reader, writer) = tokio_unix(ours).into_split();
+            let ours = (reader.into_compio_io(), writer.into_compio_io());
+            unread(CompioAsTokio::new(ours), peer).await;
+        });
+    }
+}
 
 /// The shims of Compio's streams stay on their thread; what can go wrong is their runtime.
 mod runtimes {

@@ -2,13 +2,16 @@
 //!
 //! In memory by the thousands, where every byte is accounted for and a lost wake is found out; over
 //! the kernel's sockets by the hundreds. `LANDBRIDGE_MODEL_CASES` says how many cases there are in
-//! all, 10 000 if it is not set.
+//! all, 12 000 if it is not set.
 
 #![allow(
     unreachable_pub,
     reason = "the fuzzer takes the modules too, as they are"
 )]
 
+#[cfg(unix)]
+#[path = "io_model/file.rs"]
+mod file;
 mod io_support;
 #[path = "io_model/model.rs"]
 mod model;
@@ -19,6 +22,8 @@ mod near;
 mod play;
 #[path = "io_model/socket.rs"]
 mod socket;
+#[path = "io_model/tls.rs"]
+mod tls;
 #[path = "io_model/users.rs"]
 mod users;
 #[path = "io_model/wire.rs"]
@@ -34,16 +39,18 @@ use proptest::prelude::*;
 use users::{CompioUser, TokioUser};
 use wire::{Event, Pace, Wire};
 
-/// So many hundredths of all cases.
-fn cases(hundredths: u32) -> ProptestConfig {
+/// So many of the 120 parts of all cases.
+fn cases(parts: u32) -> ProptestConfig {
     let all = match std::env::var("LANDBRIDGE_MODEL_CASES") {
         Ok(all) => all.parse().expect("LANDBRIDGE_MODEL_CASES is a number"),
-        Err(_) => 10_000,
+        Err(_) => 12_000,
     };
     ProptestConfig {
-        cases: all * hundredths / 100,
+        cases: all * parts / 120,
         // A counterexample belongs into a test, not into a file of seeds.
         failure_persistence: None,
+        // A case that hangs takes a minute; one more is enough.
+        max_shrink_time: 30_000,
         ..ProptestConfig::default()
     }
 }
@@ -569,6 +576,135 @@ mod remote {
                 let ours = UnixStream::from_std_in(&Net::new(&POOL), ours).unwrap();
                 play(TokioUser::new(ours), peer, &case.moves).await;
             });
+        }
+    }
+}
+
+/// A library that polls as it likes, and keeps bytes of its own, between the user and the shim.
+mod tls_streams {
+    use io_support::Hostile;
+    use io_support::tls::handshake;
+    use tls::TlsPeer;
+    use users::User;
+
+    use super::*;
+
+    async fn play(user: &mut impl User, peer: &TlsPeer, case: &Case) {
+        let mut model = Model::new(peer, Shim::Direct);
+        let mut shut = false;
+        for a_move in &case.moves {
+            // What is written behind a shutdown TLS takes, and never sends.
+            let writes = matches!(a_move, Move::Write { .. } | Move::WriteInto { .. });
+            if !(shut && writes) {
+                model.play(user, std::slice::from_ref(a_move)).await;
+            }
+            shut |= matches!(a_move, Move::Shutdown { .. });
+        }
+        peer.has_taken(model.flush_out(user).await).await;
+        model.write_out(user).await;
+        model.read_out(user).await;
+        peer.has_met_the_end().await;
+        assert!(model.all_is_out());
+    }
+
+    /// Enough for what a server sends unasked when the handshake is over.
+    fn room() -> impl Strategy<Value = usize> {
+        1_000..5_000_usize
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        /// TLS over a shim, with little room in the pipe below.
+        #[test]
+        fn tls_over_compio_as_tokio_keeps_the_contract(case in case(), room in room()) {
+            alone(async {
+                let (ours, peer) = tokio::io::duplex(room);
+                let ours = TokioAsCompio::new(Hostile::new(ours));
+                let ours = CompioAsTokio::with_capacity(ours, case.capacity);
+                let (ours, peer) = handshake(ours, peer).await;
+                play(&mut TokioUser::new(ours), &TlsPeer::new(peer), &case).await;
+            });
+        }
+
+        /// TLS over the fast path.
+        #[cfg(target_os = "linux")]
+        #[test]
+        fn tls_over_socket_as_tokio_keeps_the_contract(case in case()) {
+            alone(async {
+                let (ours, peer) = sockets::unix();
+                let shim = |socket| {
+                    let socket = compio::net::UnixStream::from_std(socket).unwrap();
+                    landbridge::io::SocketAsTokio::new(socket)
+                };
+                let (ours, peer) = handshake(shim(ours), shim(peer)).await;
+                play(&mut TokioUser::new(ours), &TlsPeer::new(peer), &case).await;
+            });
+        }
+
+        /// A shim over TLS.
+        #[test]
+        fn tls_made_owned_keeps_the_contract(case in case(), room in room()) {
+            alone(async {
+                let (ours, peer) = tokio::io::duplex(room);
+                let (ours, peer) = handshake(Hostile::new(ours), peer).await;
+                let mut user = CompioUser(TokioAsCompio::new(ours));
+                play(&mut user, &TlsPeer::new(peer), &case).await;
+            });
+        }
+    }
+}
+
+/// Files by their own rules: one cursor, and an end that goes away when something is appended.
+#[cfg(unix)]
+mod file_as_tokio {
+    use std::io::SeekFrom;
+
+    use compio::driver::DriverType;
+    use file::{FileModel, FileMove, Mode};
+    use socket::on_driver;
+
+    use super::*;
+
+    fn a_move() -> impl Strategy<Value = FileMove> {
+        // No polls: as many as it takes.
+        let polls = || prop_oneof![0..1_u8, 1..7_u8];
+        let offset = || prop_oneof![-20..20_i64, -2_000..2_000_i64];
+        let to = prop_oneof![
+            (0..2_000_u64).prop_map(SeekFrom::Start),
+            offset().prop_map(SeekFrom::Current),
+            offset().prop_map(SeekFrom::End),
+        ];
+        prop_oneof![
+            6 => (size(), polls()).prop_map(|(room, polls)| FileMove::Read { room, polls }),
+            4 => (size(), polls()).prop_map(|(len, polls)| FileMove::Write { lens: vec![len], polls }),
+            2 => (vec(size(), 0..5), polls()).prop_map(|(lens, polls)| FileMove::Write { lens, polls }),
+            2 => polls().prop_map(|polls| FileMove::Flush { polls }),
+            1 => polls().prop_map(|polls| FileMove::Shutdown { polls }),
+            4 => (to, polls()).prop_map(|(to, polls)| FileMove::Seek { to, polls }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(cases(6))]
+
+        /// What is dropped half-way must not move the cursor, nor what is read ahead be skipped.
+        #[test]
+        fn it_is_bytes_and_a_cursor(
+            mode in prop_oneof![
+                3 => Just(Mode::ReadAndWrite),
+                2 => Just(Mode::Append),
+                1 => Just(Mode::ReadOnly),
+                1 => Just(Mode::WriteOnly),
+            ],
+            limit in prop_oneof![1..40_usize, Just(2 << 20)],
+            contents in vec(any::<u8>(), 0..300),
+            moves in vec(a_move(), 0..40),
+            driver in prop_oneof![Just(DriverType::IoUring), Just(DriverType::Poll)],
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("file");
+            on_driver(driver, FileModel::play(&path, mode, limit, contents, &moves));
         }
     }
 }

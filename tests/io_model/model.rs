@@ -228,11 +228,9 @@ impl<'a, F: Far> Model<'a, F> {
         patience: Patience,
         otherwise: bool,
     ) -> bool {
-        let pending = Cell::new(false);
         let call = Call {
             patience,
             before_poll: &|| {},
-            pending: &pending,
         };
         let result = match otherwise {
             true => user.read_otherwise(room.max(1), &call).await,
@@ -267,12 +265,11 @@ impl<'a, F: Far> Model<'a, F> {
 
     /// Whether the write came to an end.
     async fn write(&mut self, user: &mut impl User, lens: &[usize], patience: Patience) -> bool {
-        let (pending, untold) = (Cell::new(false), Cell::new(None));
+        let untold = Cell::new(None);
         let far = self.far;
         let call = Call {
             patience,
             before_poll: &|| untold.set(far.wire().and_then(Wire::oldest_untold)),
-            pending: &pending,
         };
         let Some((result, offer)) = user.write(lens, &mut self.offers, &call).await else {
             return false;
@@ -309,12 +306,11 @@ impl<'a, F: Far> Model<'a, F> {
 
     /// `None`: not yet done; else whether it went well.
     async fn flush(&mut self, user: &mut impl User, patience: Patience) -> Option<bool> {
-        let (pending, untold) = (Cell::new(false), Cell::new(None));
+        let untold = Cell::new(None);
         let far = self.far;
         let call = Call {
             patience,
             before_poll: &|| untold.set(far.wire().and_then(Wire::oldest_untold)),
-            pending: &pending,
         };
         let result = user.flush(&call).await?;
         if let Err(error) = &result {
@@ -335,12 +331,11 @@ impl<'a, F: Far> Model<'a, F> {
     }
 
     async fn shutdown(&mut self, user: &mut impl User, patience: Patience) -> Option<bool> {
-        let (pending, untold) = (Cell::new(false), Cell::new(None));
+        let untold = Cell::new(None);
         let far = self.far;
         let call = Call {
             patience,
             before_poll: &|| untold.set(far.wire().and_then(Wire::oldest_untold)),
-            pending: &pending,
         };
         self.asked |= self.oldest_untold().is_none();
         let result = user.shutdown(&call).await?;
@@ -415,17 +410,19 @@ impl<'a, F: Far> Model<'a, F> {
     /// From here on all goes well: what is still to come comes, and is told.
     pub async fn finish(&mut self, user: &mut impl User) {
         self.write_out(user).await;
-        self.end();
-        while self.inbound.borrow().front() != Some(&Event::End) {
-            self.read(user, 4_000, Patience::Endless, false).await;
-        }
-        for otherwise in [false, true, false] {
-            assert!(self.read(user, 10, Patience::Endless, otherwise).await);
-        }
-        assert!(self.all_is_told());
+        self.write(user, &[5], Patience::Endless).await;
+        self.check();
+        self.read_out(user).await;
     }
 
-    /// The writing half of [`finish`](Self::finish).
+    /// Whoever has flushed may wait for the answer to what he wrote: its length.
+    pub async fn flush_out(&mut self, user: &mut impl User) -> usize {
+        self.far.take(usize::MAX);
+        assert_eq!(self.flush(user, Patience::Endless).await, Some(true));
+        self.accepted.len()
+    }
+
+    /// All that was accepted goes out, and the end of it.
     pub async fn write_out(&mut self, user: &mut impl User) {
         self.on_wire(Wire::no_more_faults);
         self.far.take(usize::MAX);
@@ -439,8 +436,18 @@ impl<'a, F: Far> Model<'a, F> {
             assert_eq!(self.shutdown(user, Patience::Endless).await, Some(true));
             assert_eq!(self.flush(user, Patience::Endless).await, Some(true));
         }
-        self.write(user, &[5], Patience::Endless).await;
-        self.check();
+    }
+
+    /// All that came is read, and the end of it.
+    pub async fn read_out(&mut self, user: &mut impl User) {
+        self.end();
+        while self.inbound.borrow().front() != Some(&Event::End) {
+            self.read(user, 4_000, Patience::Endless, false).await;
+        }
+        for otherwise in [false, true, false] {
+            assert!(self.read(user, 10, Patience::Endless, otherwise).await);
+        }
+        assert!(self.all_is_told());
     }
 
     /// Whether everything accepted is out.

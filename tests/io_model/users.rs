@@ -1,6 +1,5 @@
 //! Who uses a stream: by Tokio's traits or by Compio's, and never with much patience.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -48,24 +47,21 @@ pub trait User {
 pub struct Call<'a> {
     pub patience: Patience,
     pub before_poll: &'a dyn Fn(),
-    pub pending: &'a Cell<bool>,
 }
 
 impl Call<'_> {
-    async fn wait<F: Future>(&self, future: F) -> Option<F::Output> {
+    pub async fn wait<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let (mut left, foreign) = match self.patience {
             Patience::Polls(polls) => (Some(polls), polls % 2 == 1),
             Patience::Endless => (None, false),
         };
-        self.pending.set(false);
         poll_fn(|cx| {
             (self.before_poll)();
             let waker = if foreign { Waker::noop() } else { cx.waker() };
             if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(waker)) {
                 return Poll::Ready(Some(output));
             }
-            self.pending.set(true);
             match &mut left {
                 None => return Poll::Pending,
                 Some(0 | 1) => return Poll::Ready(None),

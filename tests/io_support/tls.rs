@@ -1,13 +1,19 @@
 //! A certificate that only its own client believes.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+/// Made once: keys are dear.
 pub fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    static CONFIGS: LazyLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = LazyLock::new(make);
+    CONFIGS.clone()
+}
+
+fn make() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = certified.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());

@@ -24,6 +24,12 @@ use crate::io::state::{Job, LARGE, Wish, WriteSide};
 
 /// How long a dropped shim goes on with the bytes it has accepted: 10 seconds.
 pub const DROP_GRACE: Duration = Duration::from_secs(10);
+/// The tests here wait for its end.
+const GRACE: Duration = if cfg!(test) {
+    Duration::from_millis(1)
+} else {
+    DROP_GRACE
+};
 
 /// The write half of [`CompioAsTokio`](super::CompioAsTokio), or a Compio stream that is only
 /// written.
@@ -486,7 +492,7 @@ impl<W> Future for Helper<W> {
             return Poll::Ready(());
         }
         this.grace
-            .get_or_insert_with(|| Box::pin(compio::time::sleep(DROP_GRACE)))
+            .get_or_insert_with(|| Box::pin(compio::time::sleep(GRACE)))
             .as_mut()
             .poll(cx)
     }
@@ -504,5 +510,46 @@ impl<W> Drop for Helper<W> {
             drop(self.engine.writing.take());
         }
         desk.tell_the_caller();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::sync::oneshot::{Sender, channel, error::TryRecvError};
+
+    use super::*;
+
+    /// A stream whose peer takes nothing; the other end of the channel sees it closed.
+    struct Stuck(#[expect(dead_code, reason = "for its drop")] Sender<()>);
+
+    impl AsyncWrite for Stuck {
+        async fn write<B: IoBuf>(&mut self, _: B) -> BufResult<usize, B> {
+            pending().await
+        }
+
+        async fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        async fn shutdown(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A dead peer is granted a while, not a task and a socket for ever.
+    #[test]
+    fn a_dropped_shim_whose_peer_takes_nothing_closes_after_a_while() {
+        compio::runtime::Runtime::new().unwrap().block_on(async {
+            let (open, mut closed) = channel();
+            let mut writer = CompioWriteAsTokio::new(Stuck(open));
+            writer.write_all(b"accepted").await.unwrap();
+            drop(writer);
+            assert_eq!(closed.try_recv(), Err(TryRecvError::Empty), "at once");
+            let closed = compio::time::timeout(Duration::from_secs(60), closed).await;
+            assert!(closed.expect("it stays open").is_err());
+        });
     }
 }
