@@ -50,8 +50,16 @@ impl Wake for Wakes {
 
 /// For models with three threads, or many steps, where three preemptions take minutes.
 fn with_two_preemptions(model: impl Fn() + Sync + Send + 'static) {
+    with_preemptions(2, model);
+}
+
+fn with_preemptions(most: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(builder.preemption_bound.map_or(2, |bound| bound.min(2)));
+    builder.preemption_bound = Some(
+        builder
+            .preemption_bound
+            .map_or(most, |bound| bound.min(most)),
+    );
     builder.check(model);
 }
 
@@ -154,7 +162,7 @@ fn no_wake_up_of_a_sender_is_lost() {
 /// Two senders over two laps of the ring: each value arrives once, each sender's in order.
 #[test]
 fn no_value_of_two_senders_is_lost_or_doubled_over_two_laps() {
-    with_two_preemptions(|| {
+    with_preemptions(1, || {
         let ([a, b, c], drops) = counted();
         let (tx, mut rx) = channel::mpsc(2);
         let senders = [(vec![a, b], tx.clone()), (vec![c], tx)].map(|(values, tx)| {
@@ -256,6 +264,21 @@ fn room_that_one_sender_collects_is_fit_for_the_other() {
         assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(1), Ok(2)));
         let sent = senders.map(|sender| sender.join().unwrap());
         let sent = sent.into_iter().filter(|sent| *sent).count();
+        assert_eq!(std::iter::from_fn(|| rx.try_recv().ok()).count(), sent);
+    });
+}
+
+/// Two senders that collect at once: the unit that the receiver freed is there once.
+#[test]
+fn what_is_freed_is_collected_once() {
+    with_two_preemptions(|| {
+        let (tx, mut rx) = channel::mpsc(1);
+        tx.try_send(1).unwrap();
+        let senders = [tx.clone(), tx].map(|tx| thread::spawn(move || tx.try_send(2).is_ok()));
+        assert_eq!(rx.try_recv(), Ok(1));
+        let sent = senders.map(|sender| sender.join().unwrap());
+        let sent = sent.into_iter().filter(|sent| *sent).count();
+        assert!(sent <= 1);
         assert_eq!(std::iter::from_fn(|| rx.try_recv().ok()).count(), sent);
     });
 }
