@@ -191,21 +191,21 @@ impl<T> fmt::Debug for LocalJoinHandle<T> {
     }
 }
 
-/// Starts `future` on this thread, in Compio's context; it goes on by itself.
+/// Starts a helper of something that lives on this thread, in Compio's context; it goes on by itself.
 ///
 /// On a worker or an attached runtime it is a task of ours: a wake-up from another thread goes through
-/// the inbox, and the pool's shutdown waits for it. On another Compio runtime, also one that a job runs
+/// the inbox. It is nobody's work: in no metrics, and the pool's shutdown does not wait for it, only for
+/// what it has [under way](crate::pool::UnderWay). On another Compio runtime, also one that a job runs
 /// inside itself, it is a task of Compio's.
 #[track_caller]
-pub(crate) fn spawn_local_detached(future: impl Future<Output = ()> + 'static) {
+pub(crate) fn spawn_helper(helper: impl Future<Output = ()> + 'static) {
     match home_here() {
-        Some(home) => {
-            let (job, task) = task::new_local(&home, || future, Location::caller());
-            job.header().set_background();
-            drop(JoinHandle::new(task, &job));
-            schedule(job);
-        }
-        None => compio::runtime::spawn(future).detach(),
+        Some(home) => schedule(task::new_local_resident(
+            &home,
+            || helper,
+            Location::caller(),
+        )),
+        None => compio::runtime::spawn(helper).detach(),
     }
 }
 

@@ -238,7 +238,23 @@ fn channel_handles_cross_threads_if_and_only_if_their_messages_are_send() {
         mpsc::OwnedPermit<Stays>: [!Send, !Sync, Unpin, Debug];
         mpsc::Sender<std::marker::PhantomPinned>: [Unpin];
         mpsc::Receiver<std::marker::PhantomPinned>: [Unpin];
+        channel::unbounded::Sender<Moves>: [Send, Sync, Unpin, Debug, Clone];
+        channel::unbounded::WeakSender<Moves>: [Send, Sync, Unpin, Debug, Clone];
+        channel::unbounded::Receiver<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::unbounded::Sender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
+        channel::unbounded::WeakSender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
+        channel::unbounded::Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::unbounded::Receiver<std::marker::PhantomPinned>: [Unpin];
+        channel::weighted::Sender<Moves>: [Send, Sync, Unpin, Debug, Clone];
+        channel::weighted::WeakSender<Moves>: [Send, Sync, Unpin, Debug, Clone];
+        channel::weighted::Receiver<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::weighted::Permit<'static, Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::weighted::Sender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
+        channel::weighted::WeakSender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
+        channel::weighted::Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::weighted::Permit<'static, Stays>: [!Send, !Sync, Unpin, Debug];
         channel::Builder: [Send, Sync, Unpin, Debug];
+        channel::WeightBuilder: [Send, Sync, Unpin, Debug];
         SendError<Moves>: [Send, !Sync, Unpin, Debug];
         TrySendError<Moves>: [Send, !Sync, Unpin, Debug];
         TryRecvError: [Send, Sync, Unpin, Copy, Debug];
@@ -264,6 +280,25 @@ fn the_futures_of_a_channel_are_send_if_the_messages_are() {
     is_send(rx.recv());
     is_send(rx.recv_many(&mut Vec::new(), 1));
     is_error(&SendError(Stays::default()));
+
+    let (tx, mut rx) = channel::unbounded::<Moves>();
+    is_send(tx.closed());
+    is_send(rx.recv());
+    is_send(rx.recv_many(&mut Vec::new(), 1));
+
+    struct Weighs(Moves);
+    impl channel::Weight for Weighs {
+        fn weight(&self) -> usize {
+            self.0.get().into()
+        }
+    }
+    let (tx, mut rx) = channel::builder().bytes(1).mpsc::<Weighs>();
+    is_send(tx.send(Weighs(Moves::new(1))));
+    is_send(tx.send_all([Weighs(Moves::new(1))]));
+    is_send(tx.reserve(1));
+    is_send(tx.closed());
+    is_send(rx.recv());
+    is_send(rx.recv_many(&mut Vec::new(), 1));
 }
 
 /// A shim over a Compio stream stays on its thread also where Compio's feature `sync` lets the

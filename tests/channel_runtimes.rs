@@ -2,91 +2,13 @@
 
 #![cfg(not(landbridge_loom))]
 
-use std::{
-    sync::mpsc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+mod channel_support;
 
-use compio::driver::{DriverType, ProactorBuilder};
+use std::sync::mpsc;
+
+use channel_support::ends::{End, WAITS, every_pair};
 use futures::{FutureExt, StreamExt};
 use landbridge::channel::{self, Wait};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    TokioMultiThread,
-    TokioCurrentThread,
-    CompioIoUring,
-    CompioPolling,
-    /// `futures::executor::block_on`: a thread with no runtime.
-    PlainThread,
-}
-
-const ENDS: [End; 5] = [
-    End::TokioMultiThread,
-    End::TokioCurrentThread,
-    End::CompioIoUring,
-    End::CompioPolling,
-    End::PlainThread,
-];
-
-const WAITS: [Wait; 3] = [
-    Wait::Park,
-    Wait::Adaptive,
-    Wait::Spin(Duration::from_micros(10)),
-];
-
-impl End {
-    /// Runs `future` as a task on a thread and runtime of its own.
-    fn run<T: Send + 'static>(
-        self,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        thread::spawn(move || match self {
-            Self::TokioMultiThread => {
-                let tokio = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(2)
-                    .build()
-                    .unwrap();
-                tokio.block_on(tokio.spawn(future)).unwrap()
-            }
-            Self::TokioCurrentThread => {
-                let tokio = tokio::runtime::Builder::new_current_thread()
-                    .build()
-                    .unwrap();
-                tokio.block_on(tokio.spawn(future)).unwrap()
-            }
-            Self::CompioIoUring => compio(DriverType::IoUring, future),
-            Self::CompioPolling => compio(DriverType::Poll, future),
-            Self::PlainThread => futures::executor::block_on(future),
-        })
-    }
-}
-
-fn compio<T: 'static>(driver: DriverType, future: impl Future<Output = T> + 'static) -> T {
-    let mut proactor = ProactorBuilder::new();
-    proactor.driver_type(driver);
-    let compio = compio::runtime::Runtime::builder()
-        .with_proactor(proactor.clone())
-        .build()
-        // Where io_uring is refused the other driver is tested twice.
-        .unwrap_or_else(|_| {
-            proactor.driver_type(DriverType::Poll);
-            compio::runtime::Runtime::builder()
-                .with_proactor(proactor)
-                .build()
-                .unwrap()
-        });
-    compio.block_on(async { compio::runtime::spawn(future).await.unwrap() })
-}
-
-fn every_pair(mut test: impl FnMut(End, End)) {
-    for sender in ENDS {
-        for receiver in ENDS {
-            test(sender, receiver);
-        }
-    }
-}
 
 /// Sends through a ring that is always full or empty, so that both ends sleep all the time.
 fn all_arrive_in_order(wait: Wait) {

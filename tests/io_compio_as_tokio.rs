@@ -7,15 +7,15 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
 use compio::BufResult;
 use compio::buf::{IoBuf, IoBufMut};
 use compio::io::{AsyncRead, AsyncWrite};
-use io_support::{on_each_driver, pattern, runtime_on, settle};
+use io_support::{Panics, on_each_driver, pattern, runtime_on, settle};
 use landbridge::io::{CompioAsTokio, CompioReadAsTokio, CompioWriteAsTokio};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite as _, AsyncWriteExt};
 
 /// A read in flight that looks at its stream when it is dropped.
 struct Touchy {
@@ -557,5 +557,54 @@ fn two_errors_that_nobody_was_told_are_both_told() {
         let second = writer.flush().await.unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::ConnectionReset);
         writer.flush().await.unwrap();
+    });
+}
+
+/// Writes to a place that is seen from outside, once it may go.
+struct Gated {
+    go: Rc<Cell<bool>>,
+    written: Rc<RefCell<Vec<u8>>>,
+}
+
+impl AsyncWrite for Gated {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        while !self.go.get() {
+            yield_now().await;
+        }
+        self.written.borrow_mut().extend_from_slice(buf.as_init());
+        BufResult(Ok(buf.buf_len()), buf)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A waker may be an executor of its own. Its panic is not the end of what it has accepted bytes from.
+#[test]
+fn a_waker_that_panics_loses_no_accepted_byte() {
+    on_each_driver(|| async {
+        let (go, written) = (Rc::new(Cell::new(false)), Rc::default());
+        let gated = Gated {
+            go: go.clone(),
+            written: Rc::clone(&written),
+        };
+        let mut writer = CompioWriteAsTokio::with_capacity(gated, 4);
+        writer.write_all(b"abcdefgh").await.unwrap();
+        settle().await;
+        let panics = Arc::new(Panics::default());
+        let waker = Waker::from(panics.clone());
+        let full = Pin::new(&mut writer).poll_write(&mut Context::from_waker(&waker), b"i");
+        assert!(full.is_pending());
+        go.set(true);
+        while !panics.was_woken() {
+            settle().await;
+        }
+        writer.flush().await.unwrap();
+        assert_eq!(*written.borrow(), b"abcdefgh");
     });
 }

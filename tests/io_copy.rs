@@ -128,6 +128,20 @@ fn streams_that_do_little_at_a_time_are_copied_whole() {
     });
 }
 
+/// A size may come from a configuration.
+#[test]
+fn buffers_that_there_is_no_memory_for_are_an_error() {
+    futures::executor::block_on(async {
+        for (there, back) in [(usize::MAX, 1), (1, usize::MAX)] {
+            let (mut tokio, _client) = tokio::io::duplex(64);
+            let (compio, _server) = tokio::io::duplex(64);
+            let compio = TokioAsCompio::new(compio);
+            let copied = copy_bidirectional_with_sizes(&mut tokio, compio, there, back).await;
+            assert_eq!(copied.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        }
+    });
+}
+
 /// One direction of a connection that breaks must not wait for the other, which may never end.
 #[test]
 fn a_reset_ends_both_directions() {

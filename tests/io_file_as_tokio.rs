@@ -9,10 +9,11 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use compio::driver::DriverType;
-use io_support::{on_each_driver, pattern, runtime_on, settle};
+use io_support::{Panics, on_each_driver, pattern, runtime_on, settle};
 use landbridge::handoff;
 use landbridge::io::{FileAsTokio, IntoTokioIo};
 use tokio::io::{
@@ -357,6 +358,28 @@ fn an_accepted_write_goes_out_though_nobody_polls_the_file() {
                 settle().await;
             }
         }
+        assert_eq!(std::fs::read(&path).unwrap(), b"one, two");
+    });
+}
+
+/// A waker may be an executor of its own. Its panic is not the end of the file.
+#[test]
+fn after_a_waker_that_panics_the_file_goes_on() {
+    let _watchdog = support::watchdog();
+    on_each_driver(async || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let mut file = wrapped(std::fs::File::create(&path).unwrap()).await;
+        file.write_all(b"one, ").await.unwrap();
+        let panics = Arc::new(Panics::default());
+        let waker = Waker::from(panics.clone());
+        let flushed = Pin::new(&mut file).poll_flush(&mut Context::from_waker(&waker));
+        assert!(flushed.is_pending());
+        while !panics.was_woken() {
+            settle().await;
+        }
+        file.write_all(b"two").await.unwrap();
+        file.flush().await.unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"one, two");
     });
 }

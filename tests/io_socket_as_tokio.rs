@@ -3,15 +3,18 @@
 
 mod io_support;
 
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use compio::driver::{DriverType, ToSharedFd};
 use compio::net::{TcpStream, UnixStream};
-use io_support::{on_each_driver, pattern, runtime_on, settle};
+use io_support::{Panics, on_each_driver, pattern, runtime_on, settle};
 use landbridge::io::{CompioSocket, SocketAsTokio};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -249,6 +252,121 @@ fn a_stream_that_is_always_ready_lets_its_neighbours_run() {
     });
 }
 
+/// Nor must a loop that does not look at what it gets: an end is always ready, too.
+#[test]
+fn a_stream_that_has_ended_lets_its_neighbours_run() {
+    on_each_driver(|| async {
+        let (mut ours, peer) = unix();
+        drop(peer);
+        let reads = (0..1000).find(|_| poll_read(&mut ours, &mut [0; 1]).is_pending());
+        assert!(reads.is_some_and(|reads| reads <= 128), "{reads:?}");
+        assert_eq!(ours.read(&mut [0; 1]).await.unwrap(), 0);
+    });
+}
+
+/// A waker may be an executor of its own. What it does to itself is not its neighbours' business.
+#[test]
+fn a_waker_that_panics_is_the_end_of_no_other_stream() {
+    on_each_driver(|| async {
+        let ((mut one, mut peer_of_one), (mut other, mut peer_of_other)) = (unix(), unix());
+        let panics = Waker::from(Arc::new(Panics::default()));
+        let mut room = [0; 8];
+        let mut room = ReadBuf::new(&mut room);
+        let mut cx = Context::from_waker(&panics);
+        assert!(
+            Pin::new(&mut one)
+                .poll_read(&mut cx, &mut room)
+                .is_pending()
+        );
+        let reading = compio::runtime::spawn(async move {
+            let mut byte = [0];
+            other.read_exact(&mut byte).await.map(|_| byte)
+        });
+        settle().await;
+        peer_of_one.write_all(b"x").unwrap();
+        settle().await;
+        peer_of_other.write_all(b"y").unwrap();
+        assert_eq!(&reading.await.unwrap().unwrap(), b"y");
+        one.read_exact(&mut [0]).await.unwrap();
+    });
+}
+
+thread_local! {
+    /// What a waker of the next test does when it is cloned or dropped.
+    static THEN: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// Foreign code runs where a waker is cloned or dropped, and it may have the other half.
+#[test]
+fn a_waker_may_use_the_other_half_when_it_is_cloned_or_dropped() {
+    fn then() {
+        if let Some(then) = THEN.take() {
+            then();
+        }
+    }
+    fn clone(_: *const ()) -> RawWaker {
+        then();
+        RawWaker::new(std::ptr::null(), &TABLE)
+    }
+    fn nothing(_: *const ()) {}
+    fn drop_it(_: *const ()) {
+        then();
+    }
+    static TABLE: RawWakerVTable = RawWakerVTable::new(clone, nothing, nothing, drop_it);
+    // SAFETY: there is nothing behind the pointer, and the functions use nothing.
+    #[expect(unsafe_code, reason = "a waker that does something when it is cloned")]
+    let odd = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) };
+
+    on_each_driver(|| async {
+        let (ours, _peer) = unix();
+        let (mut reader, mut writer) = ours.into_split();
+        fill(&mut writer).await;
+        let writer = Rc::new(RefCell::new(writer));
+        let calls = Rc::new(Cell::new(0));
+        for waker in [&odd, Waker::noop()] {
+            let (writer, calls) = (writer.clone(), calls.clone());
+            THEN.set(Some(Box::new(move || {
+                assert!(poll_once(writer.borrow_mut().write(b"x")).is_pending());
+                calls.set(calls.get() + 1);
+            })));
+            let mut room = [0; 8];
+            let mut room = ReadBuf::new(&mut room);
+            let mut cx = Context::from_waker(waker);
+            let read = Pin::new(&mut reader).poll_read(&mut cx, &mut room);
+            assert!(read.is_pending());
+        }
+        assert_eq!(calls.get(), 2, "once cloned, once dropped");
+    });
+}
+
+/// A writer that has nothing more to say may say that at any time.
+#[test]
+fn a_vectored_write_of_nothing_is_what_it_is_with_tokio() {
+    fn write_nothing(stream: &mut (impl AsyncWrite + Unpin)) -> Vec<Poll<io::Result<usize>>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let nothing = [io::IoSlice::new(&[]), io::IoSlice::new(&[])];
+        [&nothing[..0], &nothing]
+            .map(|slices| Pin::new(&mut *stream).poll_write_vectored(&mut cx, slices))
+            .into()
+    }
+    on_each_driver(|| async {
+        let (ours, _peer) = std_tcp();
+        let (theirs, _peer) = std_tcp();
+        theirs.set_nonblocking(true).unwrap();
+        let mut theirs = tokio::net::TcpStream::from_std(theirs).unwrap();
+        let mut ours = SocketAsTokio::new(TcpStream::from_std(ours).unwrap());
+        theirs.writable().await.unwrap();
+        for _ in ["open", "shut down"] {
+            for said in [write_nothing(&mut ours), write_nothing(&mut theirs)] {
+                let all = said.iter().all(|said| matches!(said, Poll::Ready(Ok(0))));
+                assert!(all, "{said:?}");
+            }
+            ours.shutdown().await.unwrap();
+            theirs.shutdown().await.unwrap();
+        }
+    });
+}
+
 /// Whatever the caller does between polls, the bytes are those that were sent, in order.
 #[test]
 fn reads_dropped_after_any_poll_lose_nothing() {
@@ -428,6 +546,26 @@ fn halves_come_together_again_if_they_are_of_one_socket() {
         let mut text = [0; 10];
         peer.read_exact(&mut text).unwrap();
         assert_eq!(&text, b"still open");
+    });
+}
+
+/// What one shim has heard of its socket, another over a clone of it has not: the writer would wait for news that
+/// was told to the half it came from.
+#[test]
+fn halves_of_two_shims_over_one_socket_do_not_come_together() {
+    on_each_driver(|| async {
+        let (ours, mut peer) = std_tcp();
+        let ours = TcpStream::from_std(ours).unwrap();
+        let (reader, writer) = SocketAsTokio::new(ours.clone()).into_split();
+        let (other_reader, other_writer) = SocketAsTokio::new(ours).into_split();
+        let error = SocketAsTokio::reunite(reader, other_writer).unwrap_err();
+        let mut one = SocketAsTokio::reunite(error.0, writer).unwrap();
+        let mut other = SocketAsTokio::reunite(other_reader, error.1).unwrap();
+        one.write_all(b"one ").await.unwrap();
+        other.write_all(b"other").await.unwrap();
+        let mut text = [0; 9];
+        peer.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"one other");
     });
 }
 

@@ -143,6 +143,46 @@ fn a_vectored_read_shows_every_byte_whatever_the_buffers_held() {
     });
 }
 
+/// Whoever reads into the same buffers again and again would have fewer and fewer bytes of room, as Compio sees it.
+#[test]
+fn a_vectored_read_makes_no_buffer_shorter() {
+    futures::executor::block_on(async {
+        let mut stream = TokioAsCompio::new(&b"abcdefabcdef"[..]);
+        let more = b"0123456789".to_vec();
+        let buffers = [Vec::with_capacity(4), more.clone(), b"behind".to_vec()];
+        let (count, buffers) = stream.read_vectored(buffers).await.unwrap();
+        assert_eq!(count, 12);
+        assert_eq!(buffers, [&b"abcd"[..], b"efabcdef89", b"behind"]);
+
+        let mut stream = TokioAsCompio::new(&b"abcdef"[..]);
+        let buffers = (Vec::with_capacity(4), (more, (b"behind".to_vec(),)));
+        let (count, (first, (second, (third,)))) = stream.read_vectored(buffers).await.unwrap();
+        assert_eq!((count, &first[..]), (6, &b"abcd"[..]));
+        assert_eq!(
+            (&second[..], &third[..]),
+            (&b"ef23456789"[..], &b"behind"[..])
+        );
+    });
+}
+
+/// A tuple's buffers can be told one length, for all: what was read is seen, whatever that costs those behind it.
+#[test]
+fn a_vectored_read_into_a_tuple_shows_every_byte() {
+    futures::executor::block_on(async {
+        let mut stream = TokioAsCompio::new(&b"abcdefg"[..]);
+        let buffers = (vec![0; 4], (b"0123456789".to_vec(),));
+        let (count, (first, (second,))) = stream.read_vectored(buffers).await.unwrap();
+        assert_eq!((count, &first[..]), (7, &b"abcd"[..]));
+        assert_eq!(second, b"efg3456789", "nothing had to grow");
+
+        let mut stream = TokioAsCompio::new(&b"ab"[..]);
+        let buffers = (Vec::with_capacity(4), (b"0123456789".to_vec(),));
+        let (count, (first, (second,))) = stream.read_vectored(buffers).await.unwrap();
+        assert_eq!((count, &first[..]), (2, &b"ab"[..]));
+        assert_eq!(second, b"", "as it is said");
+    });
+}
+
 /// A socket that was reset: what was sent before, the error once, and then an end like any other.
 struct Reset(Vec<io::Result<&'static [u8]>>);
 

@@ -348,12 +348,16 @@ fn reset(stream: std::net::TcpStream) {
 }
 
 fn set_option<T>(stream: &std::net::TcpStream, option: i32, value: &T) {
+    set_option_of(stream, libc::SOL_SOCKET, option, value);
+}
+
+fn set_option_of<T>(socket: &impl AsRawFd, level: i32, option: i32, value: &T) {
     #[expect(unsafe_code, reason = "std has no such option")]
     // SAFETY: a live descriptor, and a value of the size that is told.
     let done = unsafe {
         libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
+            socket.as_raw_fd(),
+            level,
             option,
             std::ptr::from_ref(value).cast(),
             size_of::<T>() as u32,
@@ -614,6 +618,133 @@ fn with_no_descriptor_left_a_connection_waits() {
             block_on(pool.shutdown());
         });
     });
+}
+
+/// Nor can the worker watch a socket then as it otherwise does; whoever waits must get the datagram all the same.
+#[test]
+fn with_no_descriptor_left_one_can_wait_for_a_datagram() {
+    in_child(
+        "with_no_descriptor_left_one_can_wait_for_a_datagram",
+        || {
+            for driver in support::drivers() {
+                let pool = CompioPool::builder().threads(1).driver(driver);
+                let pool = pool.build().unwrap();
+                support::assert_lives(&pool);
+                let net = Net::new(&pool);
+                let socket = block_on(UdpSocket::bind_in(&net, "127.0.0.1:0")).unwrap();
+                let before = limit_descriptors(256);
+                let mut all = Vec::new();
+                while let Ok(file) = std::fs::File::open("/dev/null") {
+                    all.push(file);
+                }
+                let mut room = [0; 8];
+                let mut receive = Box::pin(socket.recv(&mut room));
+                assert!(support::poll_once(&mut receive, Waker::noop()).is_pending());
+                let address = socket.local_addr().unwrap();
+                socket.try_send_to(b"x", address).unwrap();
+                assert_eq!(block_on(receive).unwrap(), 1);
+                drop(all);
+                limit_descriptors(before);
+            }
+        },
+    );
+}
+
+/// A connection that cannot be handed over is still one.
+#[test]
+fn with_no_descriptor_left_a_hand_off_gives_the_socket_back() {
+    in_child(
+        "with_no_descriptor_left_a_hand_off_gives_the_socket_back",
+        || {
+            for driver in support::drivers() {
+                let pool = CompioPool::builder().threads(1).driver(driver);
+                let pool = pool.build().unwrap();
+                let net = Net::new(&pool);
+                let (mut near, mut far) = tcp_pair(&net);
+                let (mut here, mut there) = UnixStream::pair_in(&net).unwrap();
+                // A worker has them, too.
+                assert!(poll_read(&mut near).is_pending());
+                assert!(poll_read(&mut here).is_pending());
+                support::assert_lives(&pool);
+                let (idle, _far) = tcp_pair(&net);
+                let before = limit_descriptors(256);
+                let mut all = Vec::new();
+                while let Ok(file) = std::fs::File::open("/dev/null") {
+                    all.push(file);
+                }
+                let error = near.into_std().unwrap_err();
+                assert_eq!(error.error().raw_os_error(), Some(libc::EMFILE));
+                let mut near = error.into_object();
+                let mut here = here.into_std().unwrap_err().into_object();
+                // Nobody else has this one.
+                idle.into_std().unwrap();
+                drop(all);
+                limit_descriptors(before);
+                far.write_all(b"x").unwrap();
+                assert_eq!(block_on(near.read_u8()).unwrap(), b'x');
+                block_on(there.write_u8(b'x')).unwrap();
+                assert_eq!(block_on(here.read_u8()).unwrap(), b'x');
+            }
+        },
+    );
+}
+
+/// An error that waits to be fetched by other means stays, and a poll tells of it each time.
+#[test]
+fn a_datagram_socket_with_a_queue_of_errors_is_woken_only_for_datagrams() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        queue_of_errors(&Net::new(&pool), || support::assert_lives(&pool));
+    });
+    let _watchdog = support::watchdog();
+    let runtime = compio::runtime::Runtime::new().unwrap();
+    let net = Net::on(&runtime.enter(landbridge::CompioHandle::attach).unwrap());
+    queue_of_errors(&net, || {
+        runtime.block_on(compio::time::sleep(Duration::from_micros(1)));
+    });
+}
+
+/// `turn`: the worker looks at what its driver has.
+fn queue_of_errors(net: &Net, turn: impl Fn()) {
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = peer.local_addr().unwrap();
+    drop(peer);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    set_option_of(&socket, libc::SOL_IP, libc::IP_RECVERR, &1);
+    socket.connect(address).unwrap();
+    let socket = UdpSocket::from_std_in(net, socket).unwrap();
+    let counting = CountingWaker::new();
+    let waker = Waker::from(Arc::clone(&counting));
+    let mut cx = Context::from_waker(&waker);
+    socket.try_send(b"?").unwrap();
+    let error = socket.try_recv(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    let mut memory = [0; 8];
+    let mut room = ReadBuf::new(&mut memory);
+    let mut seen = 0;
+    let mut in_vain = 0;
+    assert!(socket.poll_recv(&mut cx, &mut room).is_pending());
+    for _ in 0..200 {
+        turn();
+        if counting.wakes() > seen {
+            seen = counting.wakes();
+            in_vain += 1;
+            assert!(socket.poll_recv(&mut cx, &mut room).is_pending());
+        }
+    }
+    assert!(in_vain <= 3, "woken {in_vain} times in vain");
+    let peer = std::net::UdpSocket::bind(address).unwrap();
+    for n in 1..4 {
+        peer.send_to(b"!", socket.local_addr().unwrap()).unwrap();
+        eventually("it is woken", || {
+            turn();
+            counting.wakes() > seen
+        });
+        seen = counting.wakes();
+        assert!(socket.poll_recv(&mut cx, &mut room).is_ready());
+        assert_eq!(room.filled(), &b"!!!"[..n]);
+        while socket.poll_recv(&mut cx, &mut room).is_ready() {}
+    }
 }
 
 /// The soft limit; the one before.

@@ -5,7 +5,9 @@ mod support;
 
 use std::{
     collections::HashSet,
+    future::poll_fn,
     io::{self, IoSlice, Read, Write},
+    net::Ipv4Addr,
     sync::{Arc, Mutex},
     task::{Context, Wake, Waker},
     thread,
@@ -322,6 +324,103 @@ fn datagrams_go_both_ways() {
             assert_eq!(other.try_recv_from(&mut room).unwrap().0, 4);
             assert_eq!(other.try_send_to(b"ok", from).unwrap(), 2);
             assert_eq!(one.recv(&mut room).await.unwrap(), 2);
+        });
+    });
+}
+
+/// What Tokio's sockets have besides is used in places, and must do the same.
+#[test]
+fn datagrams_can_be_peeked_tried_and_polled() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let net = Net::new(&pool);
+        block_on(async {
+            let bind = || UdpSocket::bind_in(&net, ("127.0.0.1", 0));
+            let (one, other) = (bind().await.unwrap(), bind().await.unwrap());
+            let to = other.local_addr().unwrap();
+            one.connect(to).await.unwrap();
+            let (ready, ()) = tokio::join!(other.readable(), async {
+                one.writable().await.unwrap();
+                assert_eq!(one.try_send(b"first").unwrap(), 5);
+            });
+            ready.unwrap();
+            let mut room = [0; 8];
+            assert_eq!(other.peek(&mut room).await.unwrap(), 5);
+            assert_eq!(other.try_recv(&mut room).unwrap(), 5);
+            assert_eq!(&room[..5], b"first");
+            let error = other.try_recv(&mut room).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+
+            let mut room = ReadBuf::new(&mut room);
+            let (from, ()) =
+                tokio::join!(poll_fn(|cx| other.poll_recv_from(cx, &mut room)), async {
+                    let n = poll_fn(|cx| one.poll_send(cx, b"se")).await;
+                    assert_eq!(n.unwrap(), 2);
+                });
+            let from = from.unwrap();
+            assert_eq!(from, one.local_addr().unwrap());
+            let n = poll_fn(|cx| other.poll_send_to(cx, b"back", from)).await;
+            assert_eq!(n.unwrap(), 4);
+            poll_fn(|cx| one.poll_recv(cx, &mut room)).await.unwrap();
+            assert_eq!(room.filled(), b"seback");
+        });
+    });
+}
+
+/// Options go to the socket that is meant.
+#[test]
+fn the_options_of_datagrams_are_the_systems() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let net = Net::new(&pool);
+        let socket = block_on(UdpSocket::bind_in(&net, "0.0.0.0:0")).unwrap();
+        socket.set_ttl(9).unwrap();
+        assert_eq!(socket.ttl().unwrap(), 9);
+        socket.set_multicast_ttl_v4(3).unwrap();
+        assert_eq!(socket.multicast_ttl_v4().unwrap(), 3);
+        socket.set_multicast_loop_v4(false).unwrap();
+        assert!(!socket.multicast_loop_v4().unwrap());
+        let group = Ipv4Addr::new(224, 0, 0, 123);
+        // The second time it is a member already, which the system says.
+        let join = || socket.join_multicast_v4(group, Ipv4Addr::LOCALHOST);
+        join().unwrap();
+        join().unwrap_err();
+        socket
+            .leave_multicast_v4(group, Ipv4Addr::LOCALHOST)
+            .unwrap();
+        socket
+            .leave_multicast_v4(group, Ipv4Addr::LOCALHOST)
+            .unwrap_err();
+    });
+}
+
+/// Servers let in whom they know.
+#[test]
+fn a_unix_stream_says_who_its_peer_is() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let (near, _far) = UnixStream::pair_in(&Net::new(&pool)).unwrap();
+        let peer = near.peer_cred().unwrap();
+        assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
+        #[cfg(target_os = "linux")]
+        assert_eq!(peer.pid(), i32::try_from(std::process::id()).ok());
+    });
+}
+
+/// As Tokio's: no buffer at all is no write.
+#[test]
+fn a_write_of_no_slices_is_nothing_even_at_the_end() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let (mut near, _far) = UnixStream::pair_in(&Net::new(&pool)).unwrap();
+        block_on(async {
+            poll_fn(|cx| near.poll_write_ready(cx)).await.unwrap();
+            near.shutdown().await.unwrap();
+            assert_eq!(near.write_vectored(&[]).await.unwrap(), 0);
+            near.write(b"x").await.unwrap_err();
+            drop(_far);
+            poll_fn(|cx| near.poll_read_ready(cx)).await.unwrap();
         });
     });
 }

@@ -70,6 +70,25 @@ pub const ROWS: &[Row] = &[
             )
         },
     },
+    Row {
+        name: "channel.unbounded",
+        unit: "ns/message",
+        peer_name: "the best of tokio, flume",
+        goal: Some(0.80),
+        doc: "a stream of u64 from a task on Tokio with one worker to a task on a Compio thread, without a \
+              bound; wall time for each message, until the last is received. The two threads are pinned to \
+              a CPU each. The peer is the faster one of the round.",
+        round: |config| {
+            let messages = config.operations(MESSAGES);
+            config.both(
+                |_| nanos_per_message(Channel::OursUnbounded(Wait::Adaptive), messages),
+                |_| {
+                    let tokio = nanos_per_message(Channel::TokioUnbounded, messages);
+                    tokio.min(nanos_per_message(Channel::FlumeUnbounded, messages))
+                },
+            )
+        },
+    },
 ];
 
 /// Messages in one round: some tens of milliseconds of the slowest peer.
@@ -88,10 +107,17 @@ pub enum Channel {
     AsyncChannel,
     /// `futures::channel::mpsc`.
     Futures,
+    /// `landbridge::channel::unbounded`, with its receiver's wait policy.
+    OursUnbounded(Wait),
+    /// `tokio::sync::mpsc::unbounded_channel`.
+    TokioUnbounded,
+    /// `flume::unbounded`.
+    FlumeUnbounded,
 }
 
 impl Channel {
-    /// Sends `messages` through a channel for `capacity` of them, with `gap` between two.
+    /// Sends `messages` through a channel for `capacity` of them, if it has a bound, with `gap` between
+    /// two.
     pub fn measure(self, capacity: usize, messages: u64, gap: Option<Duration>) -> Measured {
         match self {
             Self::Ours(wait) => {
@@ -171,6 +197,54 @@ impl Channel {
                     async move {
                         for message in 0..messages {
                             assert_eq!(rx.next().await, Some(message));
+                        }
+                    },
+                )
+            }
+            Self::OursUnbounded(wait) => {
+                let (tx, mut rx) = channel::builder().recv_wait(wait).unbounded();
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send(message).expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv().await, Some(message));
+                        }
+                    },
+                )
+            }
+            Self::TokioUnbounded => {
+                let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send(message).expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv().await, Some(message));
+                        }
+                    },
+                )
+            }
+            Self::FlumeUnbounded => {
+                let (tx, rx) = flume::unbounded();
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send(message).expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv_async().await, Ok(message));
                         }
                     },
                 )

@@ -1,4 +1,7 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+    task::{Context, Poll},
+};
 
 /// Answers in a row before the task makes way for its neighbours; Tokio's number.
 const IN_A_ROW: u8 = 128;
@@ -13,15 +16,6 @@ pub(crate) struct Budget(u8);
 impl Budget {
     pub(crate) const fn new() -> Self {
         Self(IN_A_ROW)
-    }
-
-    /// One that has `left` answers left.
-    pub(crate) const fn with(left: u8) -> Self {
-        Self(left)
-    }
-
-    pub(crate) const fn left(&self) -> u8 {
-        self.0
     }
 
     /// `Pending`, with a wake-up on its way, when it is the neighbours' turn.
@@ -46,8 +40,52 @@ impl Budget {
         self.0 = self.0.saturating_sub(answers.try_into().unwrap_or(u8::MAX));
     }
 
+    /// Whether it is the neighbours' turn.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+
     /// The task waits, so its neighbours run anyway.
     pub(crate) fn refill(&mut self) {
         self.0 = IN_A_ROW;
+    }
+}
+
+/// A [`Budget`] for a handle that is used through `&self`.
+///
+/// It is meant for one task at a time. Several that share a handle share its budget, and may count each
+/// other's answers twice or not at all: each still makes way before long. (std's atomic also in a model:
+/// it decides nothing that a model is about.)
+#[derive(Debug)]
+pub(crate) struct SharedBudget(AtomicU8);
+
+impl SharedBudget {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU8::new(IN_A_ROW))
+    }
+
+    #[inline]
+    pub(crate) fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_spent() {
+            self.refill();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    #[inline]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+
+    #[inline]
+    pub(crate) fn spend(&self) {
+        self.0
+            .store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    pub(crate) fn refill(&self) {
+        self.0.store(IN_A_ROW, Relaxed);
     }
 }

@@ -17,6 +17,8 @@
 //! |---|---|---|
 //! | [`spsc()`] | one sender, one receiver | number of messages |
 //! | [`mpsc()`] | senders that can be cloned, one receiver | number of messages |
+//! | [`unbounded()`] | any number of senders, one receiver | nothing: a send never waits |
+//! | [`builder()`]`.bytes(..).mpsc()` | any number of senders, one receiver | what the messages weigh ([`weighted`]) |
 //!
 //! Options other than the capacity are set with [`builder()`].
 //!
@@ -41,18 +43,33 @@
 
 pub(crate) mod budget;
 mod builder;
+mod chunks;
+mod inbox;
 #[cfg(all(test, landbridge_loom))]
 mod loom_spsc;
+#[cfg(all(test, landbridge_loom))]
+mod loom_support;
+#[cfg(all(test, landbridge_loom))]
+mod loom_unbounded;
+#[cfg(all(test, landbridge_loom))]
+mod loom_weighted;
 pub mod mpsc;
+mod queue;
 mod ring;
+mod room;
 mod sleeper;
 pub mod spsc;
+pub mod unbounded;
 mod wait;
+mod waiters;
+mod weight;
+pub mod weighted;
 
-pub use builder::Builder;
+pub use builder::{Builder, WeightBuilder};
 #[allow(unused_imports, reason = "the pool's idle workers look too")]
 pub(crate) use wait::Look;
 pub use wait::Wait;
+pub use weight::Weight;
 
 pub use crate::error::{SendError, TryRecvError, TrySendError};
 
@@ -118,6 +135,36 @@ pub fn spsc<T>(capacity: usize) -> (spsc::Sender<T>, spsc::Receiver<T>) {
 /// ```
 pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
     builder().capacity(capacity).mpsc()
+}
+
+/// A channel with any number of senders and one receiver, without a bound: a send never waits.
+///
+/// Without a bound nothing holds up a sender that is faster than the receiver, until memory is used up.
+/// It is for where the number of messages is bounded by something else, or where a sender can do
+/// nothing but send. The channel takes memory as it fills and gives it back as it is emptied, but for
+/// about 32 KiB (or four times 32 messages, if they are large).
+///
+/// All ends can be sent to another thread, and used on any runtime or none, if `T` is `Send`.
+///
+/// # Examples
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use landbridge::channel;
+///
+/// let (tx, mut rx) = channel::unbounded();
+/// let other = tx.clone();
+/// tx.send(1)?;
+/// other.send(2)?;
+/// drop((tx, other));
+///
+/// assert_eq!(rx.recv().await, Some(1));
+/// assert_eq!(rx.recv().await, Some(2));
+/// assert_eq!(rx.recv().await, None);
+/// # Ok::<_, channel::SendError<i32>>(()) }).unwrap();
+/// ```
+pub fn unbounded<T>() -> (unbounded::Sender<T>, unbounded::Receiver<T>) {
+    builder().unbounded()
 }
 
 /// Starts to describe a channel.

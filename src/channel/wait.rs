@@ -6,7 +6,7 @@
 //! holds up the sleeper's neighbours on the same thread.
 
 use std::{
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -80,6 +80,36 @@ pub enum Wait {
     ///
     /// Whatever else the thread has to do waits meanwhile.
     Spin(Duration),
+}
+
+/// A [`Look`] for a handle that is used through `&self`: it is read before a look and written after it,
+/// and locked for no longer. Of two looks at once the last to end is remembered.
+#[derive(Debug)]
+pub(crate) struct SharedLook(Mutex<Look>);
+
+impl SharedLook {
+    pub(crate) const fn new(wait: Wait) -> Self {
+        Self(Mutex::new(Look::new(wait)))
+    }
+
+    /// One for a further handle. It begins with this one's experience: a handle that lives for a single
+    /// message would otherwise begin anew each time.
+    pub(crate) fn another(&self) -> Self {
+        Self(Mutex::new(self.lock().clone()))
+    }
+
+    /// See [`Look::look`].
+    pub(crate) fn look(&self, found: impl FnMut() -> bool) -> bool {
+        let mut look = self.lock().clone();
+        let found = look.look(found);
+        *self.lock() = look;
+        found
+    }
+
+    // std's, also in a model: it is not held while anything happens that a model is about.
+    fn lock(&self) -> MutexGuard<'_, Look> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One waiting side's memory of whether looking again has paid.

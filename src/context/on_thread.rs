@@ -36,7 +36,8 @@ use crate::{
 ///
 /// A future, a stream, a sink, and whatever implements Tokio's I/O traits is so in the wrapper, too; with the
 /// feature `hyper` also what implements hyper's, a tower service, whose futures stay as well, and the body of an
-/// HTTP message. Anything else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
+/// HTTP message. Not [`AsyncBufRead`](tokio::io::AsyncBufRead), which would lend the value's own buffer. Anything
+/// else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
 ///
 /// # Where it runs
 ///

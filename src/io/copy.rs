@@ -148,6 +148,11 @@ where
 /// [`copy_bidirectional`] with buffers of these sizes, in bytes, from the start: that of the way from Tokio to
 /// Compio, and that of the way back.
 ///
+/// # Errors
+///
+/// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is none for buffers of these sizes. Otherwise as
+/// [`copy_bidirectional`].
+///
 /// # Panics
 ///
 /// If one of them is 0. Otherwise only if one of the streams panics.
@@ -230,7 +235,7 @@ where
     W: compio_io::AsyncWrite + ?Sized,
 {
     async fn copy_to(&mut self, writer: &mut W, small: usize, large: usize) -> io::Result<u64> {
-        let mut chunk = Chunk::new(small, large);
+        let mut chunk = Chunk::new(small, large)?;
         let mut unflushed = false;
         loop {
             chunk.make_room().await;
@@ -261,7 +266,7 @@ where
     W: AsyncWrite + Unpin + ?Sized,
 {
     async fn copy_to(&mut self, writer: &mut W, small: usize, large: usize) -> io::Result<u64> {
-        let mut chunk = Chunk::new(small, large);
+        let mut chunk = Chunk::new(small, large)?;
         let mut unflushed = false;
         loop {
             chunk.make_room().await;
@@ -314,16 +319,19 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new(small: usize, large: usize) -> Self {
-        Self {
-            buffer: Vec::with_capacity(small),
+    fn new(small: usize, large: usize) -> io::Result<Self> {
+        let mut buffer = Vec::new();
+        // The size may be the user's.
+        buffer.try_reserve_exact(small)?;
+        Ok(Self {
+            buffer,
             small: Vec::new(),
             is_large: false,
             wants_large: false,
             sizes: (small, large),
             copied: 0,
             in_a_row: 0,
-        }
+        })
     }
 
     /// An empty buffer for the next read; lets the neighbours run now and then, since what is always ready never

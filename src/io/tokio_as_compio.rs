@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 /// For any Tokio stream, and for one that only reads or only writes. No copy and no allocation:
 /// reads land in the owned buffer from its start, uninitialised part included, and the length of
 /// the buffer grows to what was read, if it was shorter. A buffer of no capacity reads nothing.
-/// Vectored reads and writes go on to the next slice while the stream is ready for more.
+/// Vectored reads and writes go on to the next slice while the stream is ready for more. No read makes
+/// a buffer shorter, but for those in a tuple behind one that it has made longer and not filled: Compio's tuples
+/// are told one length, for all.
 ///
 /// It is `Send` and `Sync` if the stream is. `AsFd`, `AsRawFd` and their Windows counterparts are
 /// passed through.
@@ -300,10 +302,31 @@ fn grow_all_to<V: IoVectoredBufMut>(buf: &mut V, count: usize) {
         reason = "Compio's buffers are told their length by an unsafe call"
     )]
     // SAFETY: as in `grow_to`, slice by slice: `poll_read_into_each` fills each slice to its
-    // capacity before it goes on, so the first `count` bytes by capacity are initialised.
+    // capacity before it goes on, so the first `count` bytes by capacity are initialised; the bytes
+    // beyond them are in the slices' lengths already (`total_with`).
     unsafe {
-        buf.set_len(count);
+        let total = total_with(buf, count);
+        buf.set_len(total);
     }
+}
+
+/// The length by capacity that `count` bytes make, and whatever is initialised right behind them: a length
+/// that ended with them would make a slice shorter than it was.
+fn total_with<V: IoVectoredBufMut>(buf: &mut V, count: usize) -> usize {
+    let (mut total, mut left) = (0, count);
+    for index in 0.. {
+        let Some(capacity) = buf.iter_uninit_slice().nth(index).map(|slice| slice.len()) else {
+            break;
+        };
+        let length = buf.iter_slice().nth(index).map_or(0, <[u8]>::len);
+        let filled = left.min(capacity);
+        left -= filled;
+        total += filled.max(length);
+        if filled.max(length) < capacity {
+            break;
+        }
+    }
+    total
 }
 
 /// Whether each slice is already at least as long as what was read into it.

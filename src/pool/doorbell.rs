@@ -46,7 +46,6 @@ impl Doorbell {
     }
 
     /// Whether it is of a runtime whose loop is not ours.
-    #[cfg(all(feature = "net", unix))]
     pub(crate) fn is_for_pump(&self) -> bool {
         self.pump.is_some()
     }

@@ -30,7 +30,6 @@ const ADMITTED: u8 = 1 << 2;
 const BACKGROUND: u8 = 1 << 3;
 /// The task is this crate's own, and waits for something on behalf of whoever asks, for as long as its
 /// worker lives: it is in flight for nobody, and is dropped with the worker.
-#[cfg(all(feature = "net", unix))]
 const RESIDENT: u8 = 1 << 4;
 
 /// Of so many jobs the times of one are measured, by chance. That takes three readings of the clock, each
@@ -184,17 +183,13 @@ impl Header {
     }
 
     /// Before the task is queued. It is in the background, too.
-    #[cfg(all(feature = "net", unix))]
     pub(crate) fn set_resident(&self) {
         self.flags
             .fetch_or(RESIDENT | BACKGROUND, Ordering::Relaxed);
     }
 
     pub(crate) fn is_resident(&self) -> bool {
-        #[cfg(all(feature = "net", unix))]
-        return self.flags.load(Ordering::Relaxed) & RESIDENT != 0;
-        #[cfg(not(all(feature = "net", unix)))]
-        false
+        self.flags.load(Ordering::Relaxed) & RESIDENT != 0
     }
 
     /// Takes the task's place in its pool's admission away; whether there was one, to be given back.

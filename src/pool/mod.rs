@@ -21,7 +21,7 @@
 //! | `job`, `run_queue` | a task without its type, and which one is next |
 //! | `blocking` | threads for closures that block |
 //! | `objects` | what stays on its thread, for handles that do not |
-//! | `gate`, `shutdown`, `quiet` | the end |
+//! | `gate`, `shutdown`, `quiet`, `under_way` | the end |
 //! | `metrics`, `histogram` | counters, and how long things took |
 //! | `reporter` | the counters through the `metrics` facade |
 //! | `dump` | what every worker is doing now |
@@ -55,6 +55,7 @@ mod reporter;
 mod run_queue;
 mod shutdown;
 mod signals;
+mod under_way;
 mod worker;
 
 use std::{
@@ -85,6 +86,7 @@ use crate::{channel::Wait, unwind::swallow};
 pub(crate) use blocking::{Blocking, Refusal, Work};
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
+pub(crate) use under_way::UnderWay;
 use worker::Command;
 pub(crate) use worker::{
     Batch, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
@@ -171,7 +173,8 @@ impl CompioPool {
     /// that wait are finished.
     ///
     /// A [`stream`](Self::stream) whose consumer does not take its items holds the shutdown up: drop it,
-    /// or drain it beside the shutdown.
+    /// or drain it beside the shutdown. So do bytes that [`CompioAsTokio`](crate::io::CompioAsTokio) or
+    /// `FileAsTokio` has accepted, wherever on a worker it is, until they are out; idle, it does not.
     ///
     /// Awaited by a job of this very pool, it waits for all *other* jobs and lets the calling job go
     /// on; the workers end once it has returned. A job that waits for the calling job is one of those

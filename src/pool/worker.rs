@@ -123,7 +123,6 @@ impl Shared {
     }
 
     /// Whether its loop is not ours, nor its runtime's end.
-    #[cfg(all(feature = "net", unix))]
     pub(crate) fn is_attached(&self) -> bool {
         self.doorbell.is_for_pump()
     }
@@ -484,6 +483,10 @@ pub(crate) struct Local {
     exempt: RefCell<Vec<(usize, usize)>>,
     /// Registered tasks that are [in the background](Header::is_background).
     background: Cell<usize>,
+    /// How many shims have bytes [under way](super::UnderWay).
+    under_way: Rc<Cell<usize>>,
+    /// What is under way went with the time of a drain: it is not waited for any more.
+    gives_up: Cell<bool>,
     /// Objects that stay here, for handles elsewhere; see [`Remote`](crate::spawn::Remote).
     hosted: RefCell<Slab<Rc<dyn Any>>>,
 }
@@ -540,6 +543,8 @@ impl Local {
             current: Cell::new(None),
             exempt: RefCell::default(),
             background: Cell::new(0),
+            under_way: Rc::default(),
+            gives_up: Cell::new(false),
             hosted: RefCell::default(),
         })
     }
@@ -564,6 +569,11 @@ impl Local {
             }
         }
         drop(task);
+    }
+
+    /// The count of shims that have bytes [under way](super::UnderWay).
+    pub(super) fn under_way(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.under_way)
     }
 
     fn residents(&self) -> u64 {
@@ -701,6 +711,7 @@ impl Local {
         self.shared.cut_off.store(true, Ordering::Relaxed);
         // What is in the background belongs to those who go on, if there are any.
         let spares_background = !self.exempt.borrow().is_empty();
+        self.gives_up.set(!spares_background);
         for task in self.tasks() {
             let header = task.header();
             let spared = spares_background && header.is_background();
@@ -719,11 +730,17 @@ impl Local {
         registry.iter().map(|(_, task)| task.clone()).collect()
     }
 
-    /// Jobs that were given to this worker and have not ended, wherever they wait; and how many of
-    /// them a shutdown by a job does not wait for: those who wait for it, and what is in the background.
+    /// Jobs that were given to this worker and have not ended, wherever they wait, and shims with bytes
+    /// under way; and how many of them a shutdown by a job does not wait for: those who wait for it, and
+    /// what is in the background.
     fn unfinished(&self) -> (usize, usize) {
+        let under_way = if self.gives_up.get() {
+            0
+        } else {
+            self.under_way.get()
+        };
         let exempt = self.exempt.borrow().len() + self.background.get();
-        (self.shared.in_flight(), exempt)
+        (self.shared.in_flight() + under_way, exempt + under_way)
     }
 }
 

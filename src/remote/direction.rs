@@ -52,7 +52,7 @@ const NO_WAIT: usize = READY | MORE | GONE | FAILED;
 /// So many bytes are moved in a row before the task's neighbours get their turn: about 100 µs.
 const IN_A_ROW: usize = 512 << 10;
 
-/// What a call costs at least, however little it moves: so 128 in a row.
+/// What a call costs at least, however little it moves, and whatever comes of it: so 128 in a row.
 const AT_LEAST: usize = 4 << 10;
 
 pub(super) struct Direction {
@@ -248,11 +248,21 @@ impl Direction {
         Poll::Pending
     }
 
-    /// So many bytes were moved without waiting. Not exact if several do so at once.
-    pub(super) fn spend(&self, bytes: usize) {
+    /// A call is over: with bytes, with nothing, or with an error that the next call may well meet again.
+    pub(super) fn called(&self) {
+        self.spend(AT_LEAST);
+    }
+
+    /// So many bytes were moved by a call.
+    pub(super) fn moved(&self, bytes: usize) {
+        self.spend(bytes.saturating_sub(AT_LEAST));
+    }
+
+    /// Not exact if several do so at once.
+    fn spend(&self, bytes: usize) {
         let spent = self.spent.load(Ordering::Relaxed);
-        let spent = spent.saturating_add(bytes.max(AT_LEAST));
-        self.spent.store(spent, Ordering::Relaxed);
+        self.spent
+            .store(spent.saturating_add(bytes), Ordering::Relaxed);
     }
 
     /// Nobody uses the socket any more: the watch ends.

@@ -4,14 +4,14 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, atomic::Ordering},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, OnceLock, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
 use super::{
     direction::{Direction, Seat, Seen},
-    watch::Watch,
+    watch::{Held, Watch},
 };
 use crate::{
     error::JoinError,
@@ -20,15 +20,20 @@ use crate::{
 
 /// A socket, non-blocking, and the worker that waits for it.
 ///
-/// The owner of the descriptor as far as its user is concerned: when it is dropped, the watches end.
+/// When it is dropped, the watches end.
 pub(super) struct Source<S: AsFd + Send + Sync + 'static> {
-    inner: Arc<Inner<S>>,
+    /// A watch that has it, too, closes it when it ends: until then the descriptor is not given to somebody else.
+    socket: Arc<S>,
+    /// What the watches of reads have in its place, if it is to be closed here and now.
+    stand_in: Option<OnceLock<Arc<OwnedFd>>>,
+    inner: Owner,
 }
 
-/// What the watches share with the socket's user. The descriptor is closed when the last of them is gone,
-/// so that it is not given to somebody else under them.
-pub(super) struct Inner<S> {
-    socket: S,
+/// When it is dropped, nobody uses the socket any more.
+struct Owner(Arc<Inner>);
+
+/// What the watches share with the socket's user.
+pub(super) struct Inner {
     read: Direction,
     write: Direction,
     home: Arc<Shared>,
@@ -51,22 +56,44 @@ impl<S: AsFd + Send + Sync + 'static> Source<S> {
     pub(super) fn on(home: &Arc<Shared>, socket: S) -> Self {
         home.counts.0.sockets.fetch_add(1, Ordering::Relaxed);
         let inner = Inner {
-            socket,
             read: Direction::new(),
             write: Direction::new(),
             home: Arc::clone(home),
         };
         Self {
-            inner: Arc::new(inner),
+            socket: Arc::new(socket),
+            stand_in: None,
+            inner: Owner(Arc::new(inner)),
         }
     }
 
+    /// What waits to read from it does not keep it open: its address is free as soon as it is dropped. Takes one
+    /// more descriptor once somebody has waited, so it is for listeners and the like, of which there are few.
+    pub(super) fn closed_at_once(mut self) -> Self {
+        if cfg!(target_os = "linux") {
+            self.stand_in = Some(OnceLock::new());
+        }
+        self
+    }
+
     pub(super) fn socket(&self) -> &S {
-        &self.inner.socket
+        &self.socket
+    }
+
+    /// The socket; a duplicate of it if a watch has it, too, and the source again if there can be none.
+    pub(super) fn into_socket(
+        self,
+        duplicate: impl FnOnce(&S) -> io::Result<S>,
+    ) -> Result<S, (io::Error, Self)> {
+        let socket = match Arc::try_unwrap(self.socket) {
+            Ok(socket) => return Ok(socket),
+            Err(socket) => socket,
+        };
+        duplicate(&socket).map_err(|error| (error, Self { socket, ..self }))
     }
 
     pub(super) fn home(&self) -> &Arc<Shared> {
-        &self.inner.home
+        &self.inner.0.home
     }
 
     /// Tries until it need not wait; the waker is left for the traits with `poll` in their names, of which
@@ -96,6 +123,11 @@ impl<S: AsFd + Send + Sync + 'static> Source<S> {
         self.io(way, |attempt| attempt.is_worth_it(way)).await
     }
 
+    /// The same, of which the last caller counts.
+    pub(super) fn poll_ready(&self, way: Way, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_io(way, cx, |attempt| attempt.is_worth_it(way))
+    }
+
     /// Tries once, and does not wait.
     pub(super) fn try_io<T>(
         &self,
@@ -122,10 +154,34 @@ impl<S: AsFd + Send + Sync + 'static> Source<S> {
         seat: &mut Seat,
         way: Way,
         cx: &mut Context<'_>,
+        attempt: impl FnMut(Try<'_, S>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        ready!(self.poll_proceed(way, cx));
+        let result = ready!(self.poll_tries(seat, way, cx, attempt));
+        self.direction(way).called();
+        Poll::Ready(result)
+    }
+
+    /// Whether the neighbours are to have their turn first; a wake-up is on its way then.
+    pub(super) fn poll_proceed(&self, way: Way, cx: &mut Context<'_>) -> Poll<()> {
+        self.direction(way).poll_proceed(cx)
+    }
+
+    /// For who is not to try, since the pool is gone; the neighbours have their turn as with any other call.
+    pub(super) fn poll_gone<T>(&self, way: Way, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        ready!(self.poll_proceed(way, cx));
+        self.direction(way).called();
+        Poll::Ready(Err(JoinError::RuntimeGone.into()))
+    }
+
+    fn poll_tries<T>(
+        &self,
+        seat: &mut Seat,
+        way: Way,
+        cx: &mut Context<'_>,
         mut attempt: impl FnMut(Try<'_, S>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         let direction = self.direction(way);
-        ready!(direction.poll_proceed(cx));
         loop {
             let seen = ready!(direction.poll_ready(seat, cx, || self.arm(way)))?;
             match attempt(Try { source: self, seen }) {
@@ -143,41 +199,59 @@ impl<S: AsFd + Send + Sync + 'static> Source<S> {
     /// Has the worker watch.
     fn arm(&self, way: Way) {
         // A worker that is gone drops it here, and that tells those who wait.
-        schedule(Watch::new(Arc::clone(&self.inner), way).into_job());
+        schedule(Watch::new(Arc::clone(&self.inner.0), way, self.held(way)).into_job());
+    }
+
+    /// What a watch polls.
+    fn held(&self, way: Way) -> Held {
+        #[cfg(target_os = "linux")]
+        if way == Way::Read
+            && let Some(stand_in) = &self.stand_in
+        {
+            if let Some(known) = stand_in.get() {
+                return Held::StandIn(Arc::clone(known));
+            }
+            // With no descriptor left, the socket does.
+            if let Ok(new) = super::sys::readable_stand_in(self.as_fd()) {
+                return Held::StandIn(Arc::clone(stand_in.get_or_init(|| Arc::new(new))));
+            }
+        }
+        let socket = Arc::clone(&self.socket);
+        Held::Socket(socket)
     }
 
     fn direction(&self, way: Way) -> &Direction {
-        self.inner.direction(way)
+        self.inner.0.direction(way)
     }
 }
 
-impl<S: AsFd + Send + Sync + 'static> Drop for Source<S> {
+impl Drop for Owner {
     fn drop(&mut self) {
-        let home = &self.inner.home;
+        let Inner { read, write, home } = &*self.0;
         home.counts.0.sockets.fetch_sub(1, Ordering::Relaxed);
-        self.inner.read.leave();
-        self.inner.write.leave();
+        read.leave();
+        write.leave();
     }
 }
 
 impl<S: AsFd + Send + Sync + 'static> AsFd for Source<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner.socket.as_fd()
+        self.socket.as_fd()
     }
 }
 
 impl<S: AsFd + fmt::Debug + Send + Sync + 'static> fmt::Debug for Source<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source")
-            .field("socket", &self.inner.socket)
-            .field("worker", &self.inner.home.index)
-            .field("read", &self.inner.read)
-            .field("write", &self.inner.write)
+            .field("socket", &self.socket)
+            .field("worker", &self.inner.0.home.index)
+            .field("read", &self.inner.0.read)
+            .field("write", &self.inner.0.write)
             .finish()
     }
 }
 
-impl<S> Inner<S> {
+impl Inner {
     pub(super) fn direction(&self, way: Way) -> &Direction {
         match way {
             Way::Read => &self.read,
@@ -187,12 +261,6 @@ impl<S> Inner<S> {
 
     pub(super) fn home(&self) -> &Arc<Shared> {
         &self.home
-    }
-}
-
-impl<S: AsFd> AsFd for Inner<S> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
 
@@ -209,7 +277,7 @@ impl<'a, S: AsFd + Send + Sync + 'static> Try<'a, S> {
 
     /// So many bytes were moved.
     pub(super) fn moved(&self, way: Way, bytes: usize) {
-        self.source.direction(way).spend(bytes);
+        self.source.direction(way).moved(bytes);
     }
 
     /// There is nothing left to be read.

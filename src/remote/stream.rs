@@ -123,6 +123,10 @@ fn send<S: AsFd + Send + Sync + 'static>(
     attempt: &Try<'_, S>,
     slices: &[IoSlice<'_>],
 ) -> io::Result<usize> {
+    if slices.is_empty() {
+        // Unlike one empty slice it is not looked at, even if the direction has ended.
+        return Ok(0);
+    }
     let socket = SockRef::from(attempt.socket());
     let n = match slices {
         [slice] => socket.send_with_flags(slice, FLAGS),
@@ -173,6 +177,34 @@ macro_rules! stream {
             /// [`JoinError`](crate::JoinError) inside if the worker is gone.
             pub async fn writable(&self) -> std::io::Result<()> {
                 self.source.ready($crate::remote::source::Way::Write).await
+            }
+
+            /// As [`readable`](Self::readable), for those who poll by hand: of several callers, and of those
+            /// who poll a read, only the last one is woken.
+            ///
+            /// # Errors
+            ///
+            /// As [`readable`](Self::readable).
+            pub fn poll_read_ready(
+                &self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.source
+                    .poll_ready($crate::remote::source::Way::Read, cx)
+            }
+
+            /// As [`writable`](Self::writable), for those who poll by hand: of several callers, and of those
+            /// who poll a write, only the last one is woken.
+            ///
+            /// # Errors
+            ///
+            /// As [`writable`](Self::writable).
+            pub fn poll_write_ready(
+                &self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.source
+                    .poll_ready($crate::remote::source::Way::Write, cx)
             }
 
             /// Reads what there is, without waiting: how many bytes, 0 at the end.

@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,11 +15,11 @@ use tokio::io::ReadBuf;
 use super::{
     Net, ToSocketAddrs,
     addr::lookup,
-    net::open,
+    polite::politely,
     source::{Source, Try, Waiting, Way},
     stream::{self, Short, sealed},
 };
-use crate::pool::Target;
+use crate::{error::HandoffError, pool::Target};
 
 /// A TCP connection watched by a [`CompioPool`](crate::CompioPool) and used from anywhere: the names and
 /// shapes of `tokio::net::TcpStream`.
@@ -66,14 +66,17 @@ impl TcpStream {
     /// As [`connect`](Self::connect); [`JoinError`](crate::JoinError) inside if the pool is gone.
     pub async fn connect_in(net: &Net, addr: impl ToSocketAddrs) -> io::Result<Self> {
         let wanted = addr.wanted();
-        let mut last = None;
-        for addr in lookup(net.target()?, wanted).await? {
-            match Self::connect_to(net.target()?, addr).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some(error),
+        politely(async {
+            let mut last = None;
+            for addr in lookup(net.target()?, wanted).await? {
+                match Self::connect_to(net.target()?, addr).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = Some(error),
+                }
             }
-        }
-        Err(last.expect("there is at least one address"))
+            Err(last.expect("there is at least one address"))
+        })
+        .await
     }
 
     async fn connect_to(target: &Target, addr: SocketAddr) -> io::Result<Self> {
@@ -126,14 +129,16 @@ impl TcpStream {
         })
     }
 
-    /// The connection for std, by a duplicate of the descriptor, non-blocking; as
-    /// `tokio::net::TcpStream::into_std`. No byte is lost: none was ever anywhere but in the kernel.
+    /// The connection for std, non-blocking; as `tokio::net::TcpStream::into_std`. No byte is lost: none was
+    /// ever anywhere but in the kernel. While a worker watches it, it is a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// What the operating system says to the duplicate.
-    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        self.source.socket().try_clone()
+    /// What the operating system says to the duplicate. The stream is in the [`HandoffError`], which converts into
+    /// an [`io::Error`].
+    pub fn into_std(self) -> Result<std::net::TcpStream, HandoffError<Self>> {
+        let socket = self.source.into_socket(std::net::TcpStream::try_clone);
+        socket.map_err(|(error, source)| HandoffError::new(error, Self { source }))
     }
 
     /// This end's address.
@@ -330,7 +335,7 @@ impl ListenOptions {
         for home in target.workers() {
             let socket = self.socket(addr)?;
             addr = socket.local_addr()?;
-            sources.push(Source::on(home, socket));
+            sources.push(Source::on(home, socket).closed_at_once());
         }
         Ok(TcpListener {
             sources: sources.into(),
@@ -391,7 +396,7 @@ impl TcpListener {
 
     fn one(socket: std::net::TcpListener, target: &Target) -> Self {
         Self {
-            sources: Box::new([Source::new(socket, target)]),
+            sources: Box::new([Source::new(socket, target).closed_at_once()]),
             next: AtomicUsize::new(0),
             target: target.clone(),
         }
@@ -418,18 +423,31 @@ impl TcpListener {
         Ok(Self::one(listener, net.target()?))
     }
 
-    /// The listener for std, by a duplicate of the descriptor, non-blocking; as
-    /// `tokio::net::TcpListener::into_std`.
+    /// The listener for std, non-blocking; as `tokio::net::TcpListener::into_std`. While a worker watches it, it
+    /// may be a duplicate of the descriptor.
     ///
     /// # Errors
     ///
     /// What the operating system says to the duplicate. With [`ListenOptions::reuse_port`] there are several:
-    /// [`Unsupported`](io::ErrorKind::Unsupported).
-    pub fn into_std(self) -> io::Result<std::net::TcpListener> {
-        match &*self.sources {
-            [one] => one.socket().try_clone(),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
+    /// [`Unsupported`](io::ErrorKind::Unsupported). The listener is in the [`HandoffError`], which converts into
+    /// an [`io::Error`].
+    pub fn into_std(mut self) -> Result<std::net::TcpListener, HandoffError<Self>> {
+        let mut sources = self.sources.into_vec();
+        let (error, source) = match sources.pop() {
+            Some(one) if sources.is_empty() => {
+                match one.into_socket(std::net::TcpListener::try_clone) {
+                    Ok(socket) => return Ok(socket),
+                    Err(why) => why,
+                }
+            }
+            several => (
+                io::ErrorKind::Unsupported.into(),
+                several.expect("there is at least one"),
+            ),
+        };
+        sources.push(source);
+        self.sources = sources.into();
+        Err(HandoffError::new(error, self))
     }
 
     /// Takes the next connection, and who made it.
@@ -447,7 +465,7 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let waiting = |source| Waiting::new(source, Way::Read);
         let mut waiting: Vec<_> = self.sources.iter().map(waiting).collect();
-        poll_fn(|cx| self.poll_each(|index| waiting[index].poll(cx, accept))).await
+        poll_fn(|cx| self.poll_each(cx, |index, cx| waiting[index].poll(cx, accept))).await
     }
 
     /// As [`accept`](Self::accept), for those who poll by hand: of several callers only the last one is
@@ -457,22 +475,32 @@ impl TcpListener {
     ///
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        self.poll_each(|index| self.sources[index].poll_io(Way::Read, cx, accept))
+        self.poll_each(cx, |index, cx| {
+            self.sources[index].poll_io(Way::Read, cx, accept)
+        })
     }
 
     fn poll_each(
         &self,
-        mut poll: impl FnMut(usize) -> Poll<io::Result<(std::net::TcpStream, SocketAddr)>>,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(
+            usize,
+            &mut Context<'_>,
+        ) -> Poll<io::Result<(std::net::TcpStream, SocketAddr)>>,
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let target = open(&self.target)?;
+        if self.target.is_closed() {
+            return self.sources[0].poll_gone(Way::Read, cx);
+        }
+        // Those that come later in the row are not to stand in for one that lets the neighbours have their turn.
+        ready!(self.sources[0].poll_proceed(Way::Read, cx));
         let n = self.sources.len();
         let first = self.next.load(Ordering::Relaxed);
         for index in (first..first.wrapping_add(n)).map(|index| index % n) {
-            if let Poll::Ready(accepted) = poll(index) {
+            if let Poll::Ready(accepted) = poll(index, cx) {
                 self.next.store(index + 1, Ordering::Relaxed);
                 let (socket, peer) = accepted?;
                 let source = match &*self.sources {
-                    [_] => Source::new(socket, target),
+                    [_] => Source::new(socket, &self.target),
                     // The kernel has dealt it to that worker.
                     sources => Source::on(sources[index].home(), socket),
                 };
@@ -516,7 +544,6 @@ fn accept(
 ) -> io::Result<(std::net::TcpStream, SocketAddr)> {
     let (socket, peer) = attempt.socket().accept()?;
     socket.set_nonblocking(true)?;
-    attempt.moved(Way::Read, 0);
     Ok((socket, peer))
 }
 

@@ -1,15 +1,21 @@
 //! Datagrams.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    task::{Context, Poll},
+};
+
+use tokio::io::ReadBuf;
 
 use super::{
     Net, ToSocketAddrs,
     addr::{lookup, sealed::Wanted},
     net::open,
     source::{Source, Way},
-    stream,
+    stream, sys,
 };
-use crate::pool::Target;
+use crate::{error::HandoffError, pool::Target};
 
 /// A UDP socket watched by a [`CompioPool`](crate::CompioPool) and used from anywhere: the names and shapes of
 /// `tokio::net::UdpSocket`.
@@ -97,19 +103,22 @@ impl UdpSocket {
         socket.set_nonblocking(true)?;
         let target = net.target()?;
         Ok(Self {
-            source: Source::new(socket, target),
+            source: Source::new(socket, target).closed_at_once(),
             target: target.clone(),
         })
     }
 
-    /// The socket for std, by a duplicate of the descriptor, non-blocking; as
-    /// `tokio::net::UdpSocket::into_std`.
+    /// The socket for std, non-blocking; as `tokio::net::UdpSocket::into_std`. While a worker watches it, it may
+    /// be a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// What the operating system says to the duplicate.
-    pub fn into_std(self) -> io::Result<std::net::UdpSocket> {
-        self.source.socket().try_clone()
+    /// What the operating system says to the duplicate. The socket is in the [`HandoffError`], which converts into
+    /// an [`io::Error`].
+    pub fn into_std(self) -> Result<std::net::UdpSocket, HandoffError<Self>> {
+        let Self { source, target } = self;
+        let socket = source.into_socket(std::net::UdpSocket::try_clone);
+        socket.map_err(|(error, source)| HandoffError::new(error, Self { source, target }))
     }
 
     /// Sets whom [`send`](Self::send) sends to and [`recv`](Self::recv) receives from, and from whom alone
@@ -199,6 +208,118 @@ impl UdpSocket {
             .await
     }
 
+    /// As [`recv`](Self::recv), and the datagram stays.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub async fn peek(&self, room: &mut [u8]) -> io::Result<usize> {
+        self.source
+            .io(Way::Read, |attempt| attempt.socket().peek(room))
+            .await
+    }
+
+    /// As [`send`](Self::send), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says; [`WouldBlock`](io::ErrorKind::WouldBlock) if it takes nothing now.
+    pub fn try_send(&self, datagram: &[u8]) -> io::Result<usize> {
+        self.source
+            .try_io(Way::Write, |attempt| attempt.socket().send(datagram))
+    }
+
+    /// As [`recv`](Self::recv), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing yet.
+    pub fn try_recv(&self, room: &mut [u8]) -> io::Result<usize> {
+        self.source
+            .try_io(Way::Read, |attempt| attempt.socket().recv(room))
+    }
+
+    /// Waits until a datagram can be received, as far as is known: somebody else may take it.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`](crate::JoinError) inside if the worker is gone.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.source.ready(Way::Read).await
+    }
+
+    /// Waits until a datagram can be sent, as far as is known.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`](crate::JoinError) inside if the worker is gone.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.source.ready(Way::Write).await
+    }
+
+    /// As [`send`](Self::send), for those who poll by hand: of several callers only the last one is woken.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn poll_send(&self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+        self.source.poll_io(Way::Write, cx, |attempt| {
+            let n = attempt.socket().send(datagram)?;
+            attempt.moved(Way::Write, n);
+            Ok(n)
+        })
+    }
+
+    /// As [`send_to`](Self::send_to), for those who poll by hand: of several callers only the last one is woken.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        datagram: &[u8],
+        addr: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        self.source.poll_io(Way::Write, cx, |attempt| {
+            let n = attempt.socket().send_to(datagram, addr)?;
+            attempt.moved(Way::Write, n);
+            Ok(n)
+        })
+    }
+
+    /// As [`recv`](Self::recv), for those who poll by hand: of several callers only the last one is woken.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.source.poll_io(Way::Read, cx, |attempt| {
+            let n = sys::recv(attempt.socket(), room)?;
+            attempt.moved(Way::Read, n);
+            Ok(())
+        })
+    }
+
+    /// As [`recv_from`](Self::recv_from), for those who poll by hand: of several callers only the last one is
+    /// woken.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<SocketAddr>> {
+        self.source.poll_io(Way::Read, cx, |attempt| {
+            let before = room.filled().len();
+            let from = sys::recv_from(attempt.socket(), room)?;
+            attempt.moved(Way::Read, room.filled().len() - before);
+            Ok(from)
+        })
+    }
+
     /// As [`send_to`](Self::send_to), without waiting.
     ///
     /// # Errors
@@ -263,6 +384,118 @@ impl UdpSocket {
     /// What the operating system says.
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
         self.source.socket().set_broadcast(broadcast)
+    }
+
+    /// The time to live of packets that are sent (`IP_TTL`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.source.socket().ttl()
+    }
+
+    /// Sets the time to live of packets that are sent (`IP_TTL`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.source.socket().set_ttl(ttl)
+    }
+
+    /// Whether what is sent to a group also comes to this machine (`IP_MULTICAST_LOOP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn multicast_loop_v4(&self) -> io::Result<bool> {
+        self.source.socket().multicast_loop_v4()
+    }
+
+    /// Sets whether what is sent to a group also comes to this machine (`IP_MULTICAST_LOOP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()> {
+        self.source.socket().set_multicast_loop_v4(on)
+    }
+
+    /// The time to live of what is sent to a group (`IP_MULTICAST_TTL`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
+        self.source.socket().multicast_ttl_v4()
+    }
+
+    /// Sets the time to live of what is sent to a group (`IP_MULTICAST_TTL`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
+        self.source.socket().set_multicast_ttl_v4(ttl)
+    }
+
+    /// Whether what is sent to a group also comes to this machine (`IPV6_MULTICAST_LOOP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn multicast_loop_v6(&self) -> io::Result<bool> {
+        self.source.socket().multicast_loop_v6()
+    }
+
+    /// Sets whether what is sent to a group also comes to this machine (`IPV6_MULTICAST_LOOP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()> {
+        self.source.socket().set_multicast_loop_v6(on)
+    }
+
+    /// Receives what is sent to a group, too (`IP_ADD_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        let socket = self.source.socket();
+        socket.join_multicast_v4(&group, &interface)
+    }
+
+    /// Receives what is sent to a group no more (`IP_DROP_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        let socket = self.source.socket();
+        socket.leave_multicast_v4(&group, &interface)
+    }
+
+    /// Receives what is sent to a group, too (`IPV6_ADD_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        let socket = self.source.socket();
+        socket.join_multicast_v6(group, interface)
+    }
+
+    /// Receives what is sent to a group no more (`IPV6_DROP_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        let socket = self.source.socket();
+        socket.leave_multicast_v6(group, interface)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Streams between processes of one machine.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
-    os::unix::net::SocketAddr,
+    os::unix::{ffi::OsStrExt, net::SocketAddr},
     path::Path,
     task::{Context, Poll},
 };
@@ -13,10 +14,12 @@ use tokio::io::ReadBuf;
 use super::{
     Net,
     net::open,
+    polite::politely,
     source::{Source, Try, Way},
     stream::{self, Short, sealed},
+    sys,
 };
-use crate::pool::Target;
+use crate::{error::HandoffError, pool::Target};
 
 /// A Unix stream watched by a [`CompioPool`](crate::CompioPool) and used from anywhere: the names and shapes
 /// of `tokio::net::UnixStream`. All that is said of [`TcpStream`](super::TcpStream) holds for it, too.
@@ -25,7 +28,8 @@ pub struct UnixStream {
 }
 
 impl UnixStream {
-    /// Connects, on the default pool; as `tokio::net::UnixStream::connect`.
+    /// Connects, on the default pool; as `tokio::net::UnixStream::connect`. On Linux, a path that begins with a
+    /// zero byte is a name in the abstract namespace.
     ///
     /// # Errors
     ///
@@ -41,15 +45,18 @@ impl UnixStream {
     /// # Errors
     ///
     /// As [`connect`](Self::connect); [`JoinError`](crate::JoinError) inside if the pool is gone.
-    #[expect(
-        clippy::unused_async,
-        reason = "tokio's shape; on other systems it may have to wait"
-    )]
     pub async fn connect_in(net: &Net, path: impl AsRef<Path>) -> io::Result<Self> {
+        let stream = Self::connect_now(net, path.as_ref());
+        politely(std::future::ready(stream)).await
+    }
+
+    /// Connected at once, or not at all.
+    fn connect_now(net: &Net, path: &Path) -> io::Result<Self> {
         let target = net.target()?;
+        // Looks for zero bytes, at which the kernel would end the path.
+        address(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        // Connected at once, or not at all.
         socket.connect(&SockAddr::unix(path)?)?;
         Ok(Self {
             source: Source::new(socket.into(), target),
@@ -99,14 +106,27 @@ impl UnixStream {
         })
     }
 
-    /// The stream for std, by a duplicate of the descriptor, non-blocking; as
-    /// `tokio::net::UnixStream::into_std`. No byte is lost: none was ever anywhere but in the kernel.
+    /// The stream for std, non-blocking; as `tokio::net::UnixStream::into_std`. No byte is lost: none was ever
+    /// anywhere but in the kernel. While a worker watches it, it is a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// What the operating system says to the duplicate.
-    pub fn into_std(self) -> io::Result<std::os::unix::net::UnixStream> {
-        self.source.socket().try_clone()
+    /// What the operating system says to the duplicate. The stream is in the [`HandoffError`], which converts into
+    /// an [`io::Error`].
+    pub fn into_std(self) -> Result<std::os::unix::net::UnixStream, HandoffError<Self>> {
+        let duplicate = std::os::unix::net::UnixStream::try_clone;
+        let socket = self.source.into_socket(duplicate);
+        socket.map_err(|(error, source)| HandoffError::new(error, Self { source }))
+    }
+
+    /// Who the peer was when it connected or, for the end that did, when the other began to listen.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn peer_cred(&self) -> io::Result<UCred> {
+        let (uid, gid, pid) = sys::peer_cred(&self.source)?;
+        Ok(UCred { uid, gid, pid })
     }
 
     /// This end's address.
@@ -137,6 +157,34 @@ impl UnixStream {
     }
 }
 
+/// Which process, and whose, is at a Unix stream's other end; from [`UnixStream::peer_cred`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UCred {
+    uid: libc::uid_t,
+    gid: libc::gid_t,
+    pid: Option<libc::pid_t>,
+}
+
+impl UCred {
+    /// The user.
+    #[must_use]
+    pub const fn uid(&self) -> libc::uid_t {
+        self.uid
+    }
+
+    /// The group.
+    #[must_use]
+    pub const fn gid(&self) -> libc::gid_t {
+        self.gid
+    }
+
+    /// The process; Linux alone tells.
+    #[must_use]
+    pub const fn pid(&self) -> Option<libc::pid_t> {
+        self.pid
+    }
+}
+
 /// Takes Unix streams, watched by a [`CompioPool`](crate::CompioPool) and used from anywhere: the names and
 /// shapes of `tokio::net::UnixListener`. The path stays when it is dropped.
 ///
@@ -150,7 +198,8 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens, on the default pool; as `tokio::net::UnixListener::bind`.
+    /// Listens, on the default pool; as `tokio::net::UnixListener::bind`. On Linux, a path that begins with a
+    /// zero byte is a name in the abstract namespace.
     ///
     /// # Errors
     ///
@@ -168,7 +217,8 @@ impl UnixListener {
     pub fn bind_in(net: &Net, path: impl AsRef<Path>) -> io::Result<Self> {
         // No path is left behind if the pool is gone.
         net.target()?;
-        Self::from_std_in(net, std::os::unix::net::UnixListener::bind(path)?)
+        let address = address(path.as_ref())?;
+        Self::from_std_in(net, std::os::unix::net::UnixListener::bind_addr(&address)?)
     }
 
     /// A listener that std has, on the default pool; as `tokio::net::UnixListener::from_std`. It is made
@@ -191,19 +241,23 @@ impl UnixListener {
         listener.set_nonblocking(true)?;
         let target = net.target()?;
         Ok(Self {
-            source: Source::new(listener, target),
+            source: Source::new(listener, target).closed_at_once(),
             target: target.clone(),
         })
     }
 
-    /// The listener for std, by a duplicate of the descriptor, non-blocking; as
-    /// `tokio::net::UnixListener::into_std`.
+    /// The listener for std, non-blocking; as `tokio::net::UnixListener::into_std`. While a worker watches it, it
+    /// may be a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// What the operating system says to the duplicate.
-    pub fn into_std(self) -> io::Result<std::os::unix::net::UnixListener> {
-        self.source.socket().try_clone()
+    /// What the operating system says to the duplicate. The listener is in the [`HandoffError`], which converts
+    /// into an [`io::Error`].
+    pub fn into_std(self) -> Result<std::os::unix::net::UnixListener, HandoffError<Self>> {
+        let Self { source, target } = self;
+        let duplicate = std::os::unix::net::UnixListener::try_clone;
+        let socket = source.into_socket(duplicate);
+        socket.map_err(|(error, source)| HandoffError::new(error, Self { source, target }))
     }
 
     /// Takes the next connection, and who made it.
@@ -219,7 +273,9 @@ impl UnixListener {
     /// What the operating system says: that there is no descriptor left, say; the connection stays in the
     /// queue then. [`JoinError`](crate::JoinError) inside if the pool is gone.
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        open(&self.target)?;
+        if self.target.is_closed() {
+            return poll_fn(|cx| self.source.poll_gone(Way::Read, cx)).await;
+        }
         let accepted = self.source.io(Way::Read, accept).await?;
         self.adopt(accepted)
     }
@@ -231,7 +287,9 @@ impl UnixListener {
     ///
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
-        open(&self.target)?;
+        if self.target.is_closed() {
+            return self.source.poll_gone(Way::Read, cx);
+        }
         let accepted = self.source.poll_io(Way::Read, cx, accept)?;
         accepted.map(|accepted| self.adopt(accepted))
     }
@@ -252,6 +310,26 @@ impl UnixListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.socket().local_addr()
     }
+
+    /// The error that the operating system keeps for the next call, if any.
+    ///
+    /// # Errors
+    ///
+    /// What it says to the question.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.source.socket().take_error()
+    }
+}
+
+/// As Tokio's: a path, or a name in the abstract namespace.
+fn address(path: &Path) -> io::Result<SocketAddr> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = path.as_os_str().as_bytes().strip_prefix(b"\0") {
+        use std::os::linux::net::SocketAddrExt;
+
+        return SocketAddr::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(path)
 }
 
 fn accept(
@@ -259,7 +337,6 @@ fn accept(
 ) -> io::Result<(std::os::unix::net::UnixStream, SocketAddr)> {
     let (socket, peer) = attempt.socket().accept()?;
     socket.set_nonblocking(true)?;
-    attempt.moved(Way::Read, 0);
     Ok((socket, peer))
 }
 

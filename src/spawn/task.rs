@@ -208,6 +208,25 @@ where
     job
 }
 
+/// [`new_resident`], of a closure that stays on this thread, which is `home`.
+pub(crate) fn new_local_resident<F, Fut>(
+    home: &Arc<Shared>,
+    work: F,
+    origin: &'static Location<'static>,
+) -> Job
+where
+    F: FnOnce() -> Fut + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    debug_assert!(home.is_this_thread());
+    // SAFETY: as in `new_local`.
+    let (job, task) = unsafe { spawn(home, work, Handover::new(), false, origin, Trace::none()) };
+    job.header().set_resident();
+    job.header().set_started();
+    task.detach();
+    job
+}
+
 /// # Safety
 ///
 /// The closure, and the future that it returns unless the task has never been polled, are used and

@@ -82,7 +82,6 @@ mod on {
         }
 
         /// Of a job that is nobody's work.
-        #[cfg(all(feature = "net", unix))]
         pub(in crate::spawn) fn none() -> Self {
             Self::default()
         }
@@ -133,7 +132,6 @@ mod off {
             Self
         }
 
-        #[cfg(all(feature = "net", unix))]
         pub(in crate::spawn) fn none() -> Self {
             Self
         }

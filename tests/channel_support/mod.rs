@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod ends;
+
 use std::{
     pin::pin,
     sync::{
@@ -10,6 +12,8 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
 };
+
+use landbridge::channel::Weight;
 
 /// How often each of a number of values has been dropped.
 #[derive(Clone, Debug)]
@@ -48,6 +52,12 @@ pub(crate) struct Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.drops.0[self.number].fetch_add(1, SeqCst);
+    }
+}
+
+impl Weight for Counted {
+    fn weight(&self) -> usize {
+        1
     }
 }
 

@@ -10,7 +10,9 @@ pub mod tls;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
 
 use compio::driver::{DriverType, ProactorBuilder};
 use compio::runtime::{Runtime, RuntimeBuilder};
@@ -58,6 +60,23 @@ pub async fn settle() {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// What a waker may do that is an executor of its own: panics, and says that it was woken.
+#[derive(Debug, Default)]
+pub struct Panics(AtomicBool);
+
+impl Panics {
+    pub fn was_woken(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+        panic!("in the waker");
     }
 }
 

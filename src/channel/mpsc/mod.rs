@@ -2,7 +2,6 @@
 
 #[cfg(all(test, landbridge_loom))]
 mod loom_mpsc;
-mod patience;
 mod permit;
 mod receiver;
 mod ring;
@@ -11,7 +10,11 @@ mod sender;
 mod sink;
 mod waiters;
 
-use super::{Look, Wait, budget::Budget};
+use super::{
+    Look, Wait,
+    budget::{Budget, SharedBudget},
+    wait::SharedLook,
+};
 
 pub use permit::{OwnedPermit, Permit};
 pub use receiver::Receiver;
@@ -27,7 +30,8 @@ pub(super) fn channel<T>(
     (
         Sender {
             producer,
-            patience: patience::Patience::new(Look::new(send_wait)),
+            look: SharedLook::new(send_wait),
+            budget: SharedBudget::new(),
         },
         Receiver {
             consumer,

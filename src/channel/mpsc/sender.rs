@@ -6,11 +6,13 @@ use std::{
 
 use super::{
     OwnedPermit, Permit, SendSink,
-    patience::Patience,
     ring::{Claim, Producer, WeakProducer},
     room::{Closed, Place, Refused, Turn, Turned, Watch},
 };
-use crate::error::{SendError, TrySendError};
+use crate::{
+    channel::{budget::SharedBudget, wait::SharedLook},
+    error::{SendError, TrySendError},
+};
 
 /// The sending end; clones send into the same channel.
 ///
@@ -21,7 +23,8 @@ use crate::error::{SendError, TrySendError};
 /// `Send` and `Sync` if `T` is `Send`.
 pub struct Sender<T> {
     pub(super) producer: Producer<T>,
-    pub(super) patience: Patience,
+    pub(super) look: SharedLook,
+    pub(super) budget: SharedBudget,
 }
 
 impl<T> Sender<T> {
@@ -343,18 +346,18 @@ impl<T> Sender<T> {
     pub fn downgrade(&self) -> WeakSender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
-            patience: self.patience.clone(),
+            look: self.look.another(),
         }
     }
 
     /// A slot, if there is one at once and it is not the neighbours' turn.
     #[inline]
     fn claim_now(&self) -> Option<Claim<'_, T>> {
-        if !self.patience.may_proceed() {
+        if self.budget.is_spent() {
             return None;
         }
         let claim = self.producer.claim().ok()?;
-        self.patience.spend();
+        self.budget.spend();
         Some(claim)
     }
 
@@ -403,10 +406,10 @@ impl<T> Sender<T> {
         called: impl FnOnce() -> Result<R, Closed>,
     ) -> Poll<Result<R, Closed>> {
         if place.is_none() {
-            ready!(self.patience.poll_proceed(cx));
+            ready!(self.budget.poll_proceed(cx));
             match free() {
                 Ok(room) => {
-                    self.patience.spend();
+                    self.budget.spend();
                     return Poll::Ready(Ok(room));
                 }
                 Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
@@ -427,15 +430,15 @@ impl<T> Sender<T> {
         // One look, however often others are faster, for it has a bound. And none behind a line.
         let mut look = place.is_none() && !room.has_line();
         loop {
-            let found = std::mem::take(&mut look) && self.patience.look(|| room.has_changed());
+            let found = std::mem::take(&mut look) && self.look.look(|| room.has_changed());
             if !found {
                 match room.poll_turn(place, cx) {
                     Poll::Pending => {
-                        self.patience.refill();
+                        self.budget.refill();
                         return Poll::Pending;
                     }
                     Poll::Ready(Turned::Called) => {
-                        self.patience.spend();
+                        self.budget.spend();
                         return Poll::Ready(called());
                     }
                     Poll::Ready(Turned::TryAgain) => {}
@@ -443,7 +446,7 @@ impl<T> Sender<T> {
             }
             match free() {
                 Ok(room) => {
-                    self.patience.spend();
+                    self.budget.spend();
                     return Poll::Ready(Ok(room));
                 }
                 Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
@@ -470,7 +473,8 @@ impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            patience: self.patience.clone(),
+            look: self.look.another(),
+            budget: SharedBudget::new(),
         }
     }
 }
@@ -508,7 +512,7 @@ impl<T> Drop for Batch<'_, T> {
 /// A handle that does not keep the channel open; made by [`Sender::downgrade`].
 pub struct WeakSender<T> {
     producer: WeakProducer<T>,
-    patience: Patience,
+    look: SharedLook,
 }
 
 impl<T> WeakSender<T> {
@@ -517,7 +521,8 @@ impl<T> WeakSender<T> {
     pub fn upgrade(&self) -> Option<Sender<T>> {
         Some(Sender {
             producer: self.producer.upgrade()?,
-            patience: self.patience.clone(),
+            look: self.look.another(),
+            budget: SharedBudget::new(),
         })
     }
 }
@@ -526,7 +531,7 @@ impl<T> Clone for WeakSender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            patience: self.patience.clone(),
+            look: self.look.another(),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use compio::runtime::Runtime;
 use compio_buf::{BufResult, IoBuf};
 use compio_io::AsyncWrite;
 
@@ -21,6 +22,8 @@ use super::window::Window;
 use crate::io::home::Home;
 use crate::io::progress::after_write;
 use crate::io::state::{Job, LARGE, Wish, WriteSide};
+use crate::pool::UnderWay;
+use crate::unwind::swallow;
 
 /// How long a dropped shim goes on with the bytes it has accepted: 10 seconds.
 pub const DROP_GRACE: Duration = Duration::from_secs(10);
@@ -39,12 +42,17 @@ const GRACE: Duration = if cfg!(test) {
 /// # Where it runs
 ///
 /// On the thread that made it, within the Compio runtime that its stream belongs to. The first
-/// write starts one helper task there, which ends with the writer.
+/// write starts one helper task there, which ends with the writer. A pool's shutdown waits for what a
+/// writer has accepted, `shutdown_timeout` as long as it may, and neither for a writer that is idle.
 ///
 /// # Cancel safety
 ///
 /// Dropping a write that has not said how much it took has written nothing. What it has taken goes
-/// out, whatever is dropped; after a drop of the writer, for [`DROP_GRACE`] at most.
+/// out as long as the runtime is driven, whatever else is dropped; after a drop of the writer, for
+/// [`DROP_GRACE`] at most. A pool's shutdown sees to that. What is still here when a runtime of your
+/// own is dropped, or a pool without a shutdown, is lost: flush before. Only what a dropped writer had
+/// begun is with the kernel one turn of the runtime later, and the end of `block_on` is one: what a
+/// socket takes at once has gone out then.
 ///
 /// # Examples
 ///
@@ -85,6 +93,7 @@ struct Desk {
     give_up_the_stream: Cell<bool>,
     shim_is_gone: Cell<bool>,
     helper_is_gone: Cell<bool>,
+    under_way: UnderWay,
     helper: Cell<Option<Waker>>,
     /// Kept when it has been woken, since the same task is likely to wait again.
     caller: Cell<Option<(Option<Wish>, Waker)>>,
@@ -165,7 +174,8 @@ impl<W: AsyncWrite + 'static> CompioWriteAsTokio<W> {
                 return Err(gone());
             };
             let engine = Rc::new(Engine::new(stream, self.bound, home));
-            crate::rt::spawn_local_detached(Helper {
+            engine.desk.under_way.belongs_here();
+            crate::rt::spawn_helper(Helper {
                 engine: engine.clone(),
                 grace: None,
             });
@@ -293,6 +303,7 @@ impl<W> Engine<W> {
         // What is in flight is the helper's to see through; only a start can be made here.
         if self.desk.side.borrow().rests() {
             self.drive_inline(cx);
+            self.desk.note();
             if let Some(answer) = ask(&mut self.desk.side.borrow_mut())? {
                 return Poll::Ready(Ok(answer));
             }
@@ -309,6 +320,7 @@ impl<W: AsyncWrite + 'static> Engine<W> {
             give_up_the_stream: Cell::new(false),
             shim_is_gone: Cell::new(false),
             helper_is_gone: Cell::new(false),
+            under_way: UnderWay::default(),
             helper: Cell::new(None),
             caller: Cell::new(None),
         });
@@ -322,15 +334,23 @@ impl<W: AsyncWrite + 'static> Engine<W> {
 }
 
 impl Desk {
-    /// Wakes the caller if he would get an answer now.
+    /// Something may have begun, or come to its end.
+    fn note(&self) {
+        let any = !self.helper_is_gone.get() && !self.side.borrow().answers(Wish::Rest);
+        self.under_way.set(any);
+    }
+
+    /// Wakes the caller if he would get an answer now. His waker's panic must not be the end of what
+    /// sees his bytes through.
     fn tell_the_caller(&self) {
+        self.note();
         let Some((wish, waker)) = self.caller.take() else {
             return;
         };
         let waits =
             wish.is_some_and(|wish| self.helper_is_gone.get() || self.side.borrow().answers(wish));
         if waits {
-            waker.wake_by_ref();
+            swallow(|| waker.wake_by_ref());
         }
         // Waking may have come back here and left a newer one.
         let newer = self.caller.take();
@@ -375,6 +395,16 @@ impl Drop for PanicMeansBroken<'_> {
     }
 }
 
+/// Gives the kernel what Compio has queued for it.
+fn hand_over() {
+    _ = Runtime::try_with_current(|runtime| {
+        // If the runtime has been woken, that is forgotten hereby.
+        if runtime.flush() {
+            runtime.waker().wake();
+        }
+    });
+}
+
 fn gone() -> io::Error {
     io::Error::new(
         io::ErrorKind::BrokenPipe,
@@ -411,6 +441,7 @@ impl<W: AsyncWrite + 'static> tokio::io::AsyncWrite for CompioWriteAsTokio<W> {
             // Submitted here and now: no hop through the helper.
             engine.drive_inline(cx);
         }
+        engine.desk.note();
         taken
     }
 
@@ -490,6 +521,10 @@ impl<W> Future for Helper<W> {
         }
         if this.engine.is_idle() {
             return Poll::Ready(());
+        }
+        if this.grace.is_none() && !desk.under_way.is_drained() {
+            // The end of the program, perhaps, with nobody to drive the runtime any more.
+            hand_over();
         }
         this.grace
             .get_or_insert_with(|| Box::pin(compio::time::sleep(GRACE)))

@@ -13,6 +13,8 @@ use compio_io::{AsyncReadAt, AsyncWriteAt};
 
 use crate::io::home::Home;
 use crate::io::progress::after_write;
+use crate::pool::UnderWay;
+use crate::unwind::swallow;
 
 /// What is to be done.
 pub(super) enum Order {
@@ -62,7 +64,7 @@ struct Desk {
     helper_is_gone: Cell<bool>,
     shim_is_gone: Cell<bool>,
     /// A write has been ordered and not been delivered: the helper's to see through.
-    writing: Cell<bool>,
+    writing: UnderWay,
 }
 
 /// Does as the desk says, for ever. The futures of operations own their buffers and share the file.
@@ -168,7 +170,7 @@ impl Engine {
 
     /// Waits for what the helper does; an error if it can never come to an end.
     pub(super) fn poll_helper(&self, cx: &Context<'_>) -> Poll<io::Result<End>> {
-        if self.desk.helper_is_gone.get() {
+        if self.desk.helper_is_gone.get() || self.is_broken() {
             return Poll::Ready(Err(self.lost(GONE)));
         }
         let known = self.desk.caller.take();
@@ -194,8 +196,10 @@ impl Engine {
         if self.desk.helper_is_gone.get() {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, GONE));
         }
-        self.helper
-            .get_or_init(|| crate::rt::spawn_local_detached(Helper(self.clone())));
+        self.helper.get_or_init(|| {
+            self.desk.writing.belongs_here();
+            crate::rt::spawn_helper(Helper(self.clone()));
+        });
         Ok(())
     }
 
@@ -224,7 +228,9 @@ impl Engine {
         let Some(mut working) = self.working.take() else {
             return;
         };
+        let over = PanicMeansOver(&self.desk);
         let _for_ever = working.as_mut().poll(&mut Context::from_waker(waker));
+        std::mem::forget(over);
         self.working.set(Some(working));
     }
 
@@ -233,6 +239,15 @@ impl Engine {
         self.desk.writing.set(false);
         drop(self.working.take());
         io::Error::new(io::ErrorKind::BrokenPipe, why)
+    }
+}
+
+/// What was under way went with the panic: nobody may wait for it any more.
+struct PanicMeansOver<'a>(&'a Desk);
+
+impl Drop for PanicMeansOver<'_> {
+    fn drop(&mut self) {
+        self.0.writing.set(false);
     }
 }
 
@@ -259,7 +274,8 @@ impl Future for Helper {
             return Poll::Pending;
         }
         if let Some(caller) = desk.caller.take() {
-            caller.wake();
+            // The helper is there for the next write, too.
+            swallow(|| caller.wake());
         }
         if desk.shim_is_gone.get() {
             return Poll::Ready(());
@@ -273,6 +289,7 @@ impl Drop for Helper {
     fn drop(&mut self) {
         let desk = &self.0.desk;
         desk.helper_is_gone.set(true);
+        desk.writing.set(false);
         drop(desk.helper.take());
         if desk.shim_is_gone.get() {
             drop(self.0.working.take());

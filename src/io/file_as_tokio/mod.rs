@@ -28,8 +28,10 @@ const MAX_BUF_SIZE: usize = 2 << 20;
 /// - One operation at a time: whatever comes while one is under way waits for it first.
 /// - The end of the file is not sticky: what is appended later is read later.
 /// - A write takes at most [`max_buf_size`](Self::max_buf_size) bytes and is on its way when it returns, though
-///   nobody polls the file any more, and also if it is dropped then. `flush` waits until they are with the file
-///   system; `shutdown` does no more than that. Nothing is synced.
+///   nobody polls the file any more, and also if it is dropped then, as long as the runtime is driven: a pool's
+///   shutdown waits for it; before a runtime of your own is dropped, flush (Tokio's files outlive theirs for one
+///   operation). `flush` waits until they are with the file system; `shutdown` does no more than that. Nothing is
+///   synced.
 /// - A write that failed is told once, to the next write, flush or shutdown.
 /// - What is appended (`O_APPEND`) goes to the end, and the cursor with it.
 ///

@@ -49,18 +49,33 @@ impl<S: CompioSocket> Link<S> {
         cx: &Context<'_>,
         direction: fn(&Slot) -> &Direction,
     ) -> Poll<io::Result<Rc<Slot>>> {
-        let mut place = self.place.borrow_mut();
-        let place = match &mut *place {
-            Some(place) => place,
-            none => none.insert(Place::register(&self.socket)?),
-        };
-        let news = direction(&place.slot);
-        if news.take() {
-            return Poll::Ready(Ok(place.slot.clone()));
+        let slot = self.slot()?;
+        let news = direction(&slot);
+        if !news.take() {
+            news.wait(cx);
+            // Foreign code has run meanwhile, so it is asked last.
+            self.check()?;
+            if !news.take() {
+                return Poll::Pending;
+            }
         }
-        place.reactor.check()?;
-        news.wait(cx);
-        Poll::Pending
+        Poll::Ready(Ok(slot))
+    }
+
+    /// The socket's place, from the first wait on. No borrow outlives this.
+    fn slot(&self) -> io::Result<Rc<Slot>> {
+        if let Some(place) = &*self.place.borrow() {
+            return Ok(place.slot.clone());
+        }
+        let place = Place::register(&self.socket)?;
+        let slot = place.slot.clone();
+        *self.place.borrow_mut() = Some(place);
+        Ok(slot)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let place = self.place.borrow();
+        place.as_ref().map_or(Ok(()), |place| place.reactor.check())
     }
 }
 

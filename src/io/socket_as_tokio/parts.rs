@@ -1,7 +1,7 @@
 //! Taking a shim apart, into its halves or for good.
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
 
 use super::{CompioSocket, SocketAsTokio, SocketReadAsTokio, SocketWriteAsTokio, Writer};
 
@@ -17,13 +17,13 @@ pub struct SocketParts<S> {
     pub shut_down: bool,
 }
 
-/// Halves of two different sockets, given back.
+/// Halves of two different shims, given back.
 #[derive(Debug)]
 pub struct ReuniteError<S: CompioSocket>(pub SocketReadAsTokio<S>, pub SocketWriteAsTokio<S>);
 
 impl<S: CompioSocket> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the halves are of different sockets")
+        f.write_str("the halves are of different sockets or shims")
     }
 }
 
@@ -44,17 +44,17 @@ impl<S: CompioSocket> SocketAsTokio<S> {
         (reader, writer)
     }
 
-    /// Puts the halves of one socket together again.
+    /// Puts the halves of one shim together again.
     ///
     /// # Errors
     ///
-    /// Gives both back if they are of different sockets.
+    /// Gives both back if they are of different sockets, or of two shims over clones of one socket.
     pub fn reunite(
         reader: SocketReadAsTokio<S>,
         mut writer: SocketWriteAsTokio<S>,
     ) -> Result<Self, ReuniteError<S>> {
-        // Both hold their socket open, so equal descriptors are one socket.
-        if reader.as_fd().as_raw_fd() != writer.as_fd().as_raw_fd() {
+        // Not by the descriptor: a clone of the socket in another shim has the same, and news of its own.
+        if !Rc::ptr_eq(&reader.link, &writer.link) {
             return Err(ReuniteError(reader, writer));
         }
         Ok(Self {

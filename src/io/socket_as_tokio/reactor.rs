@@ -36,6 +36,15 @@ pub(super) struct Reactor {
     slots: RefCell<Slab<Rc<Slot>>>,
     helper: Cell<Option<Waker>>,
     helper_is_gone: Cell<bool>,
+    /// Why, if it was not the end of its runtime or of the last socket.
+    failed: Cell<Option<Failure>>,
+}
+
+/// An error that everybody is told who waits.
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    Code(i32),
+    Kind(io::ErrorKind),
 }
 
 impl Reactor {
@@ -58,9 +67,10 @@ impl Reactor {
                 slots: RefCell::default(),
                 helper: Cell::new(None),
                 helper_is_gone: Cell::new(false),
+                failed: Cell::new(None),
             });
             reactors.borrow_mut().push(new.clone());
-            crate::rt::spawn_local_detached(Helper {
+            crate::rt::spawn_helper(Helper {
                 reactor: new.clone(),
                 events: None,
             });
@@ -71,6 +81,9 @@ impl Reactor {
 
     /// Whoever waits for a runtime that does not run waits for ever, so he is told.
     pub(super) fn check(&self) -> io::Result<()> {
+        if let Some(failure) = self.failed.get() {
+            return Err(failure.into());
+        }
         if self.helper_is_gone.get() {
             return Err(io::Error::other(
                 "the Compio runtime that a socket waited on is gone",
@@ -125,6 +138,22 @@ impl Reactor {
     }
 }
 
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let code = error.raw_os_error().map(Self::Code);
+        code.unwrap_or_else(|| Self::Kind(error.kind()))
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Code(code) => Self::from_raw_os_error(code),
+            Failure::Kind(kind) => kind.into(),
+        }
+    }
+}
+
 /// The task that turns what the instance has to tell into wake-ups.
 struct Helper {
     reactor: Rc<Reactor>,
@@ -158,7 +187,10 @@ impl Future for Helper {
         while !this.reactor.slots.borrow().is_empty() {
             let told = ready!(this.poll_events(cx)).and_then(|()| this.reactor.dispatch());
             match told {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    this.reactor.failed.set(Some(error.into()));
+                    break;
+                }
                 _ => {}
             }
         }
@@ -185,6 +217,47 @@ impl Drop for Helper {
             .collect();
         for slot in slots {
             slot.wake_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use compio::driver::{DriverType, ProactorBuilder};
+    use compio::runtime::RuntimeBuilder;
+
+    use super::*;
+
+    /// "The runtime is gone" would send whoever reads it looking in the wrong place.
+    #[test]
+    fn what_has_failed_is_what_those_who_wait_are_told() {
+        for driver in [DriverType::Poll, DriverType::IoUring] {
+            let mut proactor = ProactorBuilder::new();
+            proactor.driver_type(driver);
+            let Ok(runtime) = RuntimeBuilder::new().with_proactor(proactor).build() else {
+                continue;
+            };
+            runtime.block_on(async {
+                // Not what it should be, so that waiting for it or asking it fails.
+                let file = std::fs::File::open("Cargo.toml").unwrap();
+                let reactor = Rc::new(Reactor {
+                    home: current(Home::of).unwrap(),
+                    epoll: Rc::new(file.into()),
+                    slots: RefCell::default(),
+                    helper: Cell::new(None),
+                    helper_is_gone: Cell::new(false),
+                    failed: Cell::new(None),
+                });
+                reactor.slots.borrow_mut().insert(Rc::default());
+                reactor.check().unwrap();
+                Helper {
+                    reactor: reactor.clone(),
+                    events: None,
+                }
+                .await;
+                let error = reactor.check().unwrap_err();
+                assert!(error.raw_os_error().is_some(), "{error} on {driver:?}");
+            });
         }
     }
 }

@@ -40,7 +40,12 @@ impl Reader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if buf.remaining() == 0 || self.ended {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if self.ended {
+            ready!(self.budget.poll_proceed(cx));
+            self.budget.spend();
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -48,18 +53,19 @@ impl Reader {
                 ready!(self.poll_news(link, cx))?;
             }
             ready!(self.budget.poll_proceed(cx));
-            match receive(&link.socket, buf) {
+            let received = receive(&link.socket, buf);
+            match received {
                 Ok(0) => self.ended = true,
                 Ok(_) => self.look = buf.remaining() == 0 || self.closing || !S::SHORT_IS_ALL,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(ref error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.look = false;
                     continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(ref error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => {}
             }
             self.budget.spend();
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(received.map(|_| ()));
         }
     }
 

@@ -5,6 +5,8 @@ use std::task::{Context, Waker};
 
 use rustix::event::epoll::EventFlags;
 
+use crate::unwind::swallow;
+
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) readable: Direction,
@@ -60,10 +62,16 @@ impl Direction {
             return;
         }
         if let Some(waker) = self.waker.take() {
-            waker.wake_by_ref();
+            // One waiter's panic is not to be the end of what wakes all the others.
+            swallow(|| waker.wake_by_ref());
             // Waking may have come back here and left a newer one.
-            let newer = self.waker.take();
-            self.waker.set(Some(newer.unwrap_or(waker)));
+            match self.waker.take() {
+                None => self.waker.set(Some(waker)),
+                newer => {
+                    self.waker.set(newer);
+                    swallow(|| drop(waker));
+                }
+            }
         }
     }
 
@@ -72,11 +80,16 @@ impl Direction {
         self.news.replace(false)
     }
 
+    /// A waker's clone and its drop are foreign code, which may come back here or bring news.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         let known = self.waker.take();
-        let known = known.filter(|waker| waker.will_wake(cx.waker()));
-        self.waker
-            .set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+        let (known, other) = match known {
+            Some(known) if known.will_wake(cx.waker()) => (Some(known), None),
+            other => (None, other),
+        };
+        let waker = known.unwrap_or_else(|| cx.waker().clone());
+        let newer = self.waker.replace(Some(waker));
         self.waits.set(true);
+        drop((other, newer));
     }
 }

@@ -52,6 +52,12 @@ impl Writer {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if slices.iter().all(|slice| slice.is_empty()) {
+            // As with Tokio: the kernel asks the socket for nothing then, be it shut down or not.
+            ready!(self.budget.poll_proceed(cx));
+            self.budget.spend();
+            return Poll::Ready(Ok(0));
+        }
         self.poll_send(link, cx, || send_vectored(&link.socket, slices))
     }
 

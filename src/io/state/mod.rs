@@ -9,5 +9,6 @@ mod spare;
 mod write;
 
 pub(crate) use read::{ReadSide, ReadStep};
+use spare::MIDDLE;
 pub(crate) use spare::{LARGE, SMALL, give_back, take};
 pub(crate) use write::{Job, Wish, WriteSide};

@@ -341,7 +341,7 @@ pub(crate) fn spare(moves: impl IntoIterator<Item = SpareMove>) {
             );
         }
         let bytes: usize = spare.kept().flatten().map(Vec::capacity).sum();
-        assert!(bytes <= 1_792 * 1024, "{bytes} bytes kept");
+        assert!(bytes <= 4_864 * 1024, "{bytes} bytes kept");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{SMALL, give_back, take};
+use super::{MIDDLE, SMALL, give_back, take};
 
 /// What a reader does next.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct ReadSide {
     /// How much the next operation asks for, at most `bound`.
     ask: usize,
     bound: usize,
+    /// The last burst filled a buffer of the middle size.
+    bulk: bool,
 }
 
 impl ReadSide {
@@ -44,6 +46,7 @@ impl ReadSide {
             error: None,
             ask: SMALL.min(bound),
             bound,
+            bulk: false,
         }
     }
 
@@ -123,16 +126,29 @@ impl ReadSide {
         };
         self.buffer.truncate(count);
         self.ended = count == 0 && self.error.is_none();
-        // A full buffer means that there is more: ask for more at once. Anything else means that
-        // the next operation will wait, and a small buffer is all that may wait in an idle shim.
-        self.ask = if count >= self.ask {
-            (self.ask * 16).min(self.bound)
-        } else {
-            SMALL.min(self.bound)
-        };
+        self.ask = self.next_ask(count);
         if count == 0 {
             self.consume(0);
         }
+    }
+
+    /// A full buffer means that there is more: ask for more at once. Anything else means that the
+    /// next operation will wait, and a small buffer is all that may wait in an idle shim.
+    ///
+    /// From the small one it goes to the middle, and to the bound only where the last burst was
+    /// worth it: a message that happens to fill the small buffer is followed by a long wait.
+    fn next_ask(&mut self, count: usize) -> usize {
+        let waited = self.ask <= SMALL;
+        let full = count >= self.ask;
+        if !waited {
+            self.bulk = count >= MIDDLE;
+        }
+        let next = match (full, waited && !self.bulk) {
+            (false, _) => SMALL,
+            (true, true) => MIDDLE,
+            (true, false) => self.bound,
+        };
+        next.min(self.bound)
     }
 
     /// The unread bytes and the error that nobody was told, at the end of the shim.
@@ -147,5 +163,59 @@ impl ReadSide {
 impl Drop for ReadSide {
     fn drop(&mut self) {
         give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets a read bring as many bytes as it may, up to `most`, and says how many it had asked for.
+    fn asked(side: &mut ReadSide, most: usize) -> usize {
+        assert!(matches!(side.step(), ReadStep::Order));
+        let (mut buffer, limit) = side.order();
+        let count = most.min(limit);
+        buffer.resize(count, 1);
+        side.deliver(Ok(count), buffer);
+        side.consume(count);
+        limit
+    }
+
+    /// Every read of a burst is an operation, so a shim that has seen one takes the next in two.
+    #[test]
+    fn the_second_large_message_is_read_in_two() {
+        let mut side = ReadSide::new(64 * 1024);
+        let asks = |side: &mut ReadSide| {
+            let (mut left, mut asks) = (64 * 1024, Vec::new());
+            while left > 0 {
+                let ask = asked(side, left);
+                left -= ask.min(left);
+                asks.push(ask);
+            }
+            asks
+        };
+        assert_eq!(asks(&mut side), [SMALL, MIDDLE, 64 * 1024]);
+        assert_eq!(asks(&mut side), [SMALL, 64 * 1024]);
+        assert_eq!(asks(&mut side), [SMALL, 64 * 1024]);
+    }
+
+    /// What follows a message of just that length is a wait, and a wait must not hold much.
+    #[test]
+    fn messages_that_fill_the_small_buffer_never_take_the_large_one() {
+        let mut side = ReadSide::new(64 * 1024);
+        for _ in 0..10 {
+            assert!(asked(&mut side, SMALL) <= MIDDLE);
+        }
+    }
+
+    /// One large message must not make every later wait a large one.
+    #[test]
+    fn a_shim_whose_bursts_become_small_forgets_the_large_one() {
+        let mut side = ReadSide::new(64 * 1024);
+        for most in [SMALL, MIDDLE, 64 * 1024, 1] {
+            asked(&mut side, most);
+        }
+        assert_eq!(asked(&mut side, SMALL), SMALL);
+        assert_eq!(asked(&mut side, 10), MIDDLE, "the large burst is over");
     }
 }

@@ -1,0 +1,615 @@
+//! Any number of senders, one receiver, bounded by what the messages weigh: see
+//! [`Builder::bytes`](super::Builder::bytes).
+//!
+//! # What fits
+//!
+//! The messages in the channel, and the room that is reserved, weigh no more than the bound together.
+//! A message that is heavier than the whole bound takes all of it: it waits until nothing else is in
+//! the channel and nothing is reserved, and then is admitted alone. A message of weight 0 takes as much
+//! room as one of weight 1, so that there are never more messages than the bound.
+//!
+//! # Who is first
+//!
+//! Senders that wait are admitted in the order of their coming: a light message does not overtake a heavy
+//! one that waits, also by [`try_send`](Sender::try_send). A sender that gives up makes way for those
+//! behind it.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{Stream, executor::block_on};
+
+use super::{
+    Look, Wait, Weight,
+    budget::SharedBudget,
+    inbox::Inbox,
+    queue::{Producer, WeakProducer, queue},
+    room::{MOST, Refused, Room, Turn},
+    wait::SharedLook,
+};
+use crate::{
+    error::{SendError, TryRecvError, TrySendError},
+    sync::Arc,
+};
+
+pub(super) fn channel<T: Weight>(
+    bound: usize,
+    send_wait: Wait,
+    recv_wait: Wait,
+) -> (Sender<T>, Receiver<T>) {
+    let (producer, consumer) = queue();
+    let room = Arc::new(Room::new(bound.clamp(1, MOST)));
+    (
+        Sender {
+            producer,
+            room: room.clone(),
+            look: SharedLook::new(send_wait),
+            budget: SharedBudget::new(),
+        },
+        Receiver {
+            inbox: Inbox::new(consumer, Look::new(recv_wait)),
+            room,
+        },
+    )
+}
+
+/// A message, and the room that it takes.
+struct Weighed<T> {
+    value: T,
+    taken: usize,
+}
+
+/// A sending end. A clone is another one.
+///
+/// Dropping the last one closes the channel, also when its thread panics; the receiver gets what was
+/// sent, then `None`.
+///
+/// `Send` and `Sync` if `T` is `Send`.
+pub struct Sender<T> {
+    producer: Producer<Weighed<T>>,
+    room: Arc<Room>,
+    look: SharedLook,
+    budget: SharedBudget,
+}
+
+impl<T: Weight> Sender<T> {
+    /// Sends `value`, once there is room for it and everybody who waited before has theirs.
+    ///
+    /// # Cancel safety
+    ///
+    /// A pending `send` that is dropped drops its value, unsent. Where the value must not be lost,
+    /// use [`reserve`](Self::reserve), and send through the permit.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the channel is closed, also while this waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel::{self, SendError};
+    ///
+    /// let (tx, mut rx) = channel::builder().bytes(5).mpsc();
+    /// assert_eq!(tx.send("hello").await, Ok(()));
+    /// assert_eq!(rx.recv().await, Some("hello"));
+    ///
+    /// // Heavier than the whole bound, and admitted alone.
+    /// assert_eq!(tx.send("hello again").await, Ok(()));
+    /// rx.close();
+    /// assert_eq!(tx.send("too late").await, Err(SendError("too late")));
+    /// # });
+    /// ```
+    pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
+        let taken = self.takes(value.weight());
+        match self.take(taken).await {
+            Ok(()) => self.push(value, taken),
+            Err(SendError(())) => Err(SendError(value)),
+        }
+    }
+
+    /// Sends `value` if there is room for it now, and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if there is too little room, or if the channel is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel::{self, TrySendError};
+    ///
+    /// let (tx, _rx) = channel::builder().bytes(5).mpsc();
+    /// assert_eq!(tx.try_send("abc"), Ok(()));
+    /// assert_eq!(tx.try_send("def"), Err(TrySendError::Full("def")));
+    /// assert_eq!(tx.try_send("de"), Ok(()));
+    /// ```
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let taken = self.takes(value.weight());
+        match self.room.try_take(taken) {
+            Ok(()) => Ok(self.push(value, taken)?),
+            Err(Refused::Full) => Err(TrySendError::Full(value)),
+            Err(Refused::Closed) => Err(TrySendError::Closed(value)),
+        }
+    }
+
+    /// Sends what the iterator gives, in order; waits where there is too little room. Wakes the receiver
+    /// once for what fits.
+    ///
+    /// Other senders' messages may come between.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped while it waits, what it has sent is sent, and the value that it waits with is
+    /// dropped. The rest stays in the iterator, if that was passed by `&mut`, or else is dropped with it.
+    ///
+    /// # Errors
+    ///
+    /// Gives the first value back that was not sent because the channel is closed. The rest stays in
+    /// the iterator, if it is passed by `&mut`.
+    pub async fn send_all(&self, values: impl IntoIterator<Item = T>) -> Result<(), SendError<T>> {
+        let mut values = values.into_iter();
+        let mut next = values.next();
+        while let Some(value) = next.take() {
+            // One at least, for which this waits; then what there is room for.
+            let taken = self.takes(value.weight());
+            if let Err(SendError(())) = self.take(taken).await {
+                return Err(SendError(value));
+            }
+            let mut batch = self.producer.batch();
+            let mut fits = Some((value, taken));
+            while let Some((value, taken)) = fits.take() {
+                if let Err(weighed) = batch.push(Weighed { value, taken }) {
+                    self.room.give(taken);
+                    return Err(SendError(weighed.value));
+                }
+                let Some(value) = values.next() else {
+                    return Ok(());
+                };
+                let taken = self.takes(value.weight());
+                if !self.budget.is_spent() && self.room.try_take(taken).is_ok() {
+                    self.budget.spend();
+                    fits = Some((value, taken));
+                } else {
+                    next = Some(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// [`send`](Self::send) for a thread without a runtime, which it blocks.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the channel is closed, also while this waits.
+    ///
+    /// # Panics
+    ///
+    /// May panic inside a future that `futures::executor` runs.
+    pub fn blocking_send(&self, value: T) -> Result<(), SendError<T>> {
+        block_on(self.send(value))
+    }
+}
+
+impl<T> Sender<T> {
+    /// Waits for room for a message of up to `weight`, and keeps it.
+    ///
+    /// A weight above the bound takes all of it, and stands for a message of this weight.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the value is handed over only to the [`Permit`], which does not wait. A
+    /// permit that is dropped gives its room back.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the channel is closed, also while this waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel;
+    ///
+    /// let (tx, mut rx) = channel::builder().bytes(100).mpsc();
+    /// let permit = tx.reserve(80).await?;
+    /// assert!(tx.try_send(vec![0; 21]).is_err());
+    /// permit.send(vec![0; 10])?;
+    /// // What the message did not need is free again.
+    /// assert!(tx.try_send(vec![0; 90]).is_ok());
+    /// # rx.close();
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub async fn reserve(&self, weight: usize) -> Result<Permit<'_, T>, SendError<()>> {
+        let taken = self.takes(weight);
+        self.take(taken).await?;
+        let permit = Permit {
+            sender: self,
+            weight,
+            taken,
+        };
+        if self.is_closed() {
+            return Err(SendError(()));
+        }
+        Ok(permit)
+    }
+
+    /// Keeps room for a message of up to `weight` if it is there now, and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is too little room, or if the channel is closed.
+    pub fn try_reserve(&self, weight: usize) -> Result<Permit<'_, T>, TrySendError<()>> {
+        let taken = self.takes(weight);
+        match self.room.try_take(taken) {
+            Ok(()) => Ok(Permit {
+                sender: self,
+                weight,
+                taken,
+            }),
+            Err(Refused::Full) => Err(TrySendError::Full(())),
+            Err(Refused::Closed) => Err(TrySendError::Closed(())),
+        }
+    }
+
+    /// Waits until the channel is closed by the receiver.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn closed(&self) {
+        self.producer.closed().await;
+    }
+
+    /// Whether the receiver has closed the channel or is gone.
+    pub fn is_closed(&self) -> bool {
+        self.producer.is_closed()
+    }
+
+    /// How many messages are in the channel. With the others at work, it may be another number by now.
+    pub fn len(&self) -> usize {
+        self.producer.len()
+    }
+
+    /// Whether no message is in the channel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bound, in units of weight.
+    pub fn capacity(&self) -> usize {
+        self.room.bound()
+    }
+
+    /// How much of the bound is taken, by messages and by what is reserved.
+    pub fn weight(&self) -> usize {
+        self.room.taken()
+    }
+
+    /// The most of the bound that has been taken at once.
+    pub fn high_water(&self) -> usize {
+        self.room.high_water()
+    }
+
+    /// Whether both send to the same receiver.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        self.producer.same_queue(&other.producer)
+    }
+
+    /// A handle that does not keep the channel open.
+    pub fn downgrade(&self) -> WeakSender<T> {
+        WeakSender {
+            producer: self.producer.downgrade(),
+            room: self.room.clone(),
+            look: self.look.another(),
+        }
+    }
+
+    /// The room that a message of this weight takes.
+    fn takes(&self, weight: usize) -> usize {
+        weight.clamp(1, self.room.bound())
+    }
+
+    async fn take(&self, taken: usize) -> Result<(), SendError<()>> {
+        let mut turn = Turn::new(&self.room, taken);
+        poll_fn(|cx| self.poll_take(&mut turn, taken, cx)).await
+    }
+
+    fn poll_take(
+        &self,
+        turn: &mut Turn<'_>,
+        taken: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<()>>> {
+        if !turn.is_queued() {
+            ready!(self.budget.poll_proceed(cx));
+            loop {
+                match self.room.try_take(taken) {
+                    Ok(()) => {
+                        self.budget.spend();
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(Refused::Closed) => return Poll::Ready(Err(SendError(()))),
+                    Err(Refused::Full) => {}
+                }
+                if !self.look.look(|| self.room.is_ready(taken)) {
+                    break;
+                }
+            }
+        }
+        let taken = turn.poll(cx);
+        if taken.is_pending() {
+            self.budget.refill();
+        }
+        taken.map_err(|_| SendError(()))
+    }
+
+    /// To be called with the room for it.
+    fn push(&self, value: T, taken: usize) -> Result<(), SendError<T>> {
+        self.producer
+            .push(Weighed { value, taken })
+            .map_err(|weighed| {
+                self.room.give(taken);
+                SendError(weighed.value)
+            })
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            producer: self.producer.clone(),
+            room: self.room.clone(),
+            look: self.look.another(),
+            budget: SharedBudget::new(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Room for one message; made by [`Sender::reserve`]. Dropped unused, it gives the room back.
+#[must_use = "dropping a permit gives its room back"]
+pub struct Permit<'a, T> {
+    sender: &'a Sender<T>,
+    weight: usize,
+    taken: usize,
+}
+
+impl<T: Weight> Permit<'_, T> {
+    /// Sends `value`, without waiting. What it does not need of the room is given back.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back: `Full` if it is heavier than what was reserved; `Closed` if the channel has
+    /// been closed since. (A permit does not hold up the close: a receiver that is told `None` has not to
+    /// fear a late message.)
+    pub fn send(self, value: T) -> Result<(), TrySendError<T>> {
+        let weight = value.weight();
+        if weight > self.weight.max(1) {
+            return Err(TrySendError::Full(value));
+        }
+        let taken = self.sender.takes(weight);
+        let mut this = self;
+        // The rest stays the permit's, and goes with it.
+        this.taken -= taken;
+        Ok(this.sender.push(value, taken)?)
+    }
+}
+
+impl<T> Permit<'_, T> {
+    /// The heaviest message that this is for, as it was reserved.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+impl<T> Drop for Permit<'_, T> {
+    fn drop(&mut self) {
+        if self.taken > 0 {
+            self.sender.room.give(self.taken);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Permit<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("weight", &self.weight)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handle that becomes a [`Sender`] again as long as there is one; made by [`Sender::downgrade`].
+pub struct WeakSender<T> {
+    producer: WeakProducer<Weighed<T>>,
+    room: Arc<Room>,
+    look: SharedLook,
+}
+
+impl<T> WeakSender<T> {
+    /// A sender, unless all are gone.
+    pub fn upgrade(&self) -> Option<Sender<T>> {
+        Some(Sender {
+            producer: self.producer.upgrade()?,
+            room: self.room.clone(),
+            look: self.look.another(),
+            budget: SharedBudget::new(),
+        })
+    }
+}
+
+impl<T> Clone for WeakSender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            producer: self.producer.clone(),
+            room: self.room.clone(),
+            look: self.look.another(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for WeakSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakSender").finish_non_exhaustive()
+    }
+}
+
+/// The receiving end; also a [`Stream`].
+///
+/// Dropping it closes the channel, and drops what has not been received.
+///
+/// `Send` and `Sync` if `T` is `Send`; always `Unpin`.
+pub struct Receiver<T> {
+    inbox: Inbox<Weighed<T>>,
+    room: Arc<Room>,
+}
+
+impl<T> Receiver<T> {
+    /// Receives the next message; `None` when the channel is closed and all have been received.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping a pending `recv` loses nothing: it never holds a message.
+    pub async fn recv(&mut self) -> Option<T> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// [`recv`](Self::recv) for hand-written futures: `Pending` arranges for a wake-up of the task
+    /// that polled last.
+    #[inline]
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.inbox.poll(cx).map(|message| {
+            let Weighed { value, taken } = message?;
+            self.room.give(taken);
+            Some(value)
+        })
+    }
+
+    /// Receives the next message if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` if there is none at the moment, `Closed` if there will be none any more.
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let Weighed { value, taken } = self.inbox.consumer.pop()?;
+        self.room.give(taken);
+        Ok(value)
+    }
+
+    /// Waits for a message, then appends what is there to `messages`, up to `max`; says how many.
+    ///
+    /// 0 only if the channel is closed and all have been received, or if `max` is 0. No more than 128
+    /// at once, so that the neighbours have their turn. Their room is given back as one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it while it is pending loses nothing.
+    pub async fn recv_many(&mut self, messages: &mut Vec<T>, max: usize) -> usize {
+        poll_fn(|cx| {
+            let mut freed = 0;
+            let count = self.inbox.poll_many(cx, max, |message| {
+                freed += message.taken;
+                messages.push(message.value);
+            });
+            if freed > 0 {
+                self.room.give(freed);
+            }
+            count
+        })
+        .await
+    }
+
+    /// [`recv`](Self::recv) for a thread without a runtime, which it blocks.
+    ///
+    /// # Panics
+    ///
+    /// May panic inside a future that `futures::executor` runs.
+    pub fn blocking_recv(&mut self) -> Option<T> {
+        block_on(self.recv())
+    }
+
+    /// Closes the channel: nothing more is sent; what was sent before can still be received.
+    pub fn close(&mut self) {
+        self.inbox.consumer.close();
+        self.room.close();
+    }
+
+    /// Whether the channel is closed. There may still be messages to receive.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.consumer.is_closed()
+    }
+
+    /// How many messages can be received without waiting. With senders at work, it may be more by now.
+    pub fn len(&self) -> usize {
+        self.inbox.consumer.len()
+    }
+
+    /// Whether no message can be received without waiting.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bound, in units of weight.
+    pub fn capacity(&self) -> usize {
+        self.room.bound()
+    }
+
+    /// How much of the bound is taken, by messages and by what is reserved.
+    pub fn weight(&self) -> usize {
+        self.room.taken()
+    }
+
+    /// The most of the bound that has been taken at once.
+    pub fn high_water(&self) -> usize {
+        self.room.high_water()
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl<T> Stream for Receiver<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.get_mut().poll_recv(cx)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // In this order: once closed, the length only falls.
+        let closed = self.is_closed();
+        let len = self.len();
+        (len, closed.then_some(len))
+    }
+}
+
+impl<T> Unpin for Receiver<T> {}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
