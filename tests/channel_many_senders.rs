@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use channel_support::{Drops, Wakes, poll, poll_once};
+use channel_support::{Drops, Wakes, ends::ENDS, poll, poll_once};
 use futures::{FutureExt, SinkExt, StreamExt, executor::block_on};
 use landbridge::channel::{
     self, SendError, TryRecvError, TrySendError, Wait,
@@ -428,16 +428,17 @@ fn a_long_batch_makes_way_for_its_neighbours() {
     assert_eq!(polls, 1000 / 128);
 
     let mut buffer = Vec::new();
-    assert_eq!(
-        poll_once(&waker, rx.recv_many(&mut buffer, 500)),
-        Poll::Ready(500)
-    );
-    assert!(poll_once(&waker, rx.recv_many(&mut buffer, 500)).is_pending());
-    assert_eq!(wakes.count(), polls + 1);
-    assert_eq!(
-        poll_once(&waker, rx.recv_many(&mut buffer, 600)),
-        Poll::Ready(500)
-    );
+    let mut received = 0;
+    while received < 1000 {
+        match poll_once(&waker, rx.recv_many(&mut buffer, 500)) {
+            Poll::Ready(many) => received += many,
+            Poll::Pending => {
+                polls += 1;
+                assert_eq!((wakes.count(), received % 128), (polls, 0));
+            }
+        }
+    }
+    assert_eq!(polls, 2 * (1000 / 128));
     assert!(buffer.into_iter().eq(0..1000));
 }
 
@@ -789,4 +790,67 @@ fn an_owned_permit_may_be_kept_anywhere() {
     let permit: OwnedPermit<_> = keep(block_on(tx.reserve_owned()).unwrap());
     assert!(permit.send(1).is_ok());
     assert_eq!((block_on(rx.recv()), block_on(rx.recv())), (Some(1), None));
+}
+
+/// The usual shape: many tasks everywhere, one that collects. Each sender waits for room all the time, and
+/// in one line with those of the other runtimes.
+#[test]
+fn senders_on_every_runtime_reach_one_receiver() {
+    const EACH: usize = 400;
+    for receiver in ENDS {
+        for (capacity, wait) in [(1, Wait::Park), (3, Wait::Adaptive)] {
+            let (tx, mut rx) = channel::builder().capacity(capacity).wait(wait).mpsc();
+            let senders = ENDS.map(|sender| {
+                let tx = tx.clone();
+                sender.run(async move {
+                    for message in 0..EACH {
+                        tx.send((sender as usize, Box::new(message))).await.unwrap();
+                    }
+                })
+            });
+            drop(tx);
+            let received = receiver.run(async move {
+                let (mut next, mut batch) = ([0; ENDS.len()], Vec::new());
+                while rx.recv_many(&mut batch, 2).await > 0 {
+                    for (sender, message) in batch.drain(..) {
+                        assert_eq!(*message, next[sender]);
+                        next[sender] += 1;
+                    }
+                }
+                next
+            });
+            for sender in senders {
+                sender.join().unwrap();
+            }
+            assert_eq!(received.join().unwrap(), [EACH; ENDS.len()], "{receiver:?}");
+        }
+    }
+}
+
+/// Senders that wait, on every runtime, when the receiver goes: each is woken, with its value.
+#[test]
+fn a_receiver_that_goes_wakes_the_senders_of_every_runtime() {
+    for receiver in ENDS {
+        let (tx, mut rx) = channel::mpsc(1);
+        let senders = ENDS.map(|sender| {
+            let tx = tx.clone();
+            sender.run(async move {
+                let mut sent = 0;
+                while let Ok(()) = tx.send(Box::new(sent)).await {
+                    sent += 1;
+                }
+                tx.closed().await;
+                sent
+            })
+        });
+        let received = receiver.run(async move {
+            for _ in 0..50 {
+                assert!(rx.recv().await.is_some());
+            }
+            rx.close();
+            50 + rx.count().await
+        });
+        let sent: usize = senders.map(|sender| sender.join().unwrap()).iter().sum();
+        assert_eq!(sent, received.join().unwrap(), "{receiver:?}");
+    }
 }

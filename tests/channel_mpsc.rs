@@ -14,7 +14,7 @@ extern crate self as landbridge;
 
 pub(crate) mod channel {
     pub(crate) use ours::channel::{
-        SendError, TryRecvError, TrySendError, Wait, mpsc,
+        SendError, TryRecvError, TrySendError, Wait, Weight,
         mpsc::{self as spsc, Receiver, Sender},
     };
 
@@ -36,10 +36,6 @@ pub(crate) mod channel {
 
         pub(crate) fn wait(self, wait: Wait) -> Self {
             Self(self.0.wait(wait))
-        }
-
-        pub(crate) fn mpsc<T>(self) -> (Sender<T>, Receiver<T>) {
-            self.0.mpsc()
         }
 
         pub(crate) fn spsc<T>(self) -> (Sender<T>, Receiver<T>) {

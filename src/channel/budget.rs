@@ -35,11 +35,6 @@ impl Budget {
         self.0 -= 1;
     }
 
-    /// Many answers were given at once; they may be more than were left.
-    pub(crate) fn spend_many(&mut self, answers: usize) {
-        self.0 = self.0.saturating_sub(answers.try_into().unwrap_or(u8::MAX));
-    }
-
     /// Whether it is the neighbours' turn.
     pub(crate) fn is_spent(&self) -> bool {
         self.0 == 0

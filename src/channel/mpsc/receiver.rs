@@ -72,7 +72,7 @@ impl<T> Receiver<T> {
 
     /// Receives as many messages as there are, up to `max`, and appends them to `buffer`; waits for the
     /// first of them. Returns how many: 0 when the channel is closed and all have been received, or when
-    /// `max` is 0.
+    /// `max` is 0. No more than 128 at once, so that the neighbours have their turn.
     ///
     /// Senders that wait for room are woken once for all of them.
     ///
@@ -114,19 +114,20 @@ impl<T> Receiver<T> {
         ready!(self.budget.poll_proceed(cx));
         loop {
             let before = buffer.len();
-            let end = loop {
-                if buffer.len() - before == max {
-                    break TryRecvError::Empty;
-                }
+            let mut end = TryRecvError::Empty;
+            while buffer.len() - before < max && !self.budget.is_spent() {
                 match self.consumer.take() {
                     Ok(value) => buffer.push(value),
-                    Err(end) => break end,
+                    Err(error) => {
+                        end = error;
+                        break;
+                    }
                 }
-            };
+                self.budget.spend();
+            }
             let many = buffer.len() - before;
             if many > 0 {
                 self.consumer.free();
-                self.budget.spend_many(many);
                 return Poll::Ready(many);
             }
             if end == TryRecvError::Closed {
