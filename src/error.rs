@@ -9,9 +9,11 @@ pub use crossing::{
 pub use files::{CloseError, Misaligned};
 #[cfg(feature = "pool")]
 pub use handoff::{HandoffError, NotHandedOver};
-pub use messages::{SendError, TryRecvError, TrySendError};
+pub use messages::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 #[cfg(all(feature = "net", unix))]
 pub use sockets::ReuniteError;
+#[cfg(feature = "pool")]
+pub use time::Elapsed;
 
 #[cfg(feature = "pool")]
 mod crossing {
@@ -485,6 +487,52 @@ mod messages {
         }
     }
 
+    /// Why a value was not sent in time, with the value.
+    #[derive(Clone, Copy, Error, PartialEq, Eq)]
+    pub enum SendTimeoutError<T> {
+        /// There was no room until the time was up.
+        #[error("the channel stayed full until the time was up")]
+        Timeout(T),
+        /// Nothing is received any more.
+        #[error("the channel is closed")]
+        Closed(T),
+    }
+
+    impl<T> SendTimeoutError<T> {
+        /// The value that was not sent.
+        pub fn into_inner(self) -> T {
+            match self {
+                Self::Timeout(value) | Self::Closed(value) => value,
+            }
+        }
+    }
+
+    impl<T> fmt::Debug for SendTimeoutError<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(match self {
+                Self::Timeout(_) => "Timeout(..)",
+                Self::Closed(_) => "Closed(..)",
+            })
+        }
+    }
+
+    impl<T> From<SendError<T>> for SendTimeoutError<T> {
+        fn from(SendError(value): SendError<T>) -> Self {
+            Self::Closed(value)
+        }
+    }
+
+    /// Why no message was received in time.
+    #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+    pub enum RecvTimeoutError {
+        /// None came until the time was up.
+        #[error("the channel stayed empty until the time was up")]
+        Timeout,
+        /// There will be none any more: the channel is closed, and what was sent has been received.
+        #[error("the channel is closed and empty")]
+        Closed,
+    }
+
     /// Why no message was received at once.
     #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
     pub enum TryRecvError {
@@ -494,6 +542,30 @@ mod messages {
         /// There will be none any more: the channel is closed, and what was sent has been received.
         #[error("the channel is closed and empty")]
         Closed,
+    }
+}
+
+#[cfg(feature = "pool")]
+mod time {
+    use std::io;
+
+    /// The time is up; from [`time::timeout`](crate::time::timeout()).
+    ///
+    /// Converts into [`io::Error`], of the kind [`TimedOut`](io::ErrorKind::TimedOut).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("deadline has elapsed")]
+    pub struct Elapsed(());
+
+    impl Elapsed {
+        pub(crate) fn new() -> Self {
+            Self(())
+        }
+    }
+
+    impl From<Elapsed> for io::Error {
+        fn from(elapsed: Elapsed) -> Self {
+            Self::new(io::ErrorKind::TimedOut, elapsed)
+        }
     }
 }
 

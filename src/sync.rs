@@ -34,3 +34,9 @@ impl<T> UnsafeCell<T> {
         access(self.0.get())
     }
 }
+
+/// Blocks this thread until `future` is ready.
+#[cfg(not(landbridge_loom))]
+pub(crate) use futures::executor::block_on;
+#[cfg(landbridge_loom)]
+pub(crate) use loom::future::block_on;

@@ -30,6 +30,7 @@ use landbridge::{
         Broadcast, Call, CallMut, EnumerateJobs, Finish, Host, Run, RunBatch, RunBlocking,
         RunOnTokio, RunStream, RunStreamOnTokio,
     },
+    time::{Elapsed, Interval, Sleep, Timeout},
 };
 
 /// `assert_traits!(Type: [Send, !Sync];)`: compiles only if it is so.
@@ -90,6 +91,14 @@ fn handles_may_cross_threads_whatever_the_work_is() {
         PanicPayload: [Send, Sync, Unpin, Debug, !Clone];
         LocalExecutor: [Send, Sync, Unpin, Copy, Debug];
         CompioTimer: [Send, Sync, Unpin, Copy, Debug];
+    }
+    // A sleep is Tokio's where Tokio polls it, which is not `Unpin`.
+    assert_traits! {
+        Elapsed: [Send, Sync, Unpin, Copy, Debug];
+        Sleep: [Send, Sync, !Unpin, Debug, !Clone, Future];
+        Timeout<Ready<u8>>: [Send, Sync, !Unpin, Debug, !Clone];
+        Timeout<Ready<Stays>>: [!Send, !Sync, Debug];
+        Interval: [Send, Sync, Unpin, Debug, !Clone];
     }
     #[cfg(feature = "metrics")]
     assert_traits! {

@@ -315,12 +315,12 @@ fn a_batch_wakes_the_receiver_once_and_takes_no_more_than_fits() {
     let mut rest = 8..20;
     let mut batch = Box::pin(tx.send_all(&mut rest));
     assert!(poll(&mut batch).is_pending());
-    assert_eq!((wakes.count(), rx.len()), (2, 8), "it waits with the ninth");
+    assert_eq!((wakes.count(), rx.len()), (2, 8), "it waits for room");
     assert_eq!(poll(rx.recv_many(&mut buffer, 3)), Poll::Ready(3));
     assert!(poll(&mut batch).is_pending());
     assert_eq!(rx.len(), 8);
     drop(batch);
-    assert_eq!(rest, 20..20, "the last one was dropped");
+    assert_eq!(rest, 19..20);
 }
 
 /// Values that were not taken from the iterator belong to its owner.
@@ -329,15 +329,15 @@ fn a_batch_that_is_refused_or_dropped_leaves_the_rest_in_its_iterator() {
     let (tx, mut rx) = channel::mpsc(2);
     let mut rest = 0..10;
     assert!(poll(tx.send_all(&mut rest)).is_pending());
-    assert_eq!(rest, 3..10, "0 and 1 were sent, and 2 was dropped");
+    assert_eq!(rest, 2..10);
     assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(0), Ok(1)));
     rx.close();
-    assert_eq!(poll(tx.send_all(&mut rest)), Poll::Ready(Err(SendError(3))));
-    assert_eq!(rest, 4..10);
+    assert_eq!(poll(tx.send_all(&mut rest)), Poll::Ready(Err(SendError(2))));
+    assert_eq!(rest, 3..10);
 }
 
-/// `select!` drops the arms that lose, at any time: each value is sent once, or dropped once, or still in
-/// the iterator; and what is received is a beginning of it all.
+/// `select!` drops the arms that lose, at any time: each value is sent once or still in the iterator; and
+/// what is received is a beginning of it all.
 #[test]
 fn a_batch_cancelled_at_any_poll_has_sent_a_beginning_of_it() {
     for polls in 0..8 {
@@ -360,9 +360,7 @@ fn a_batch_cancelled_at_any_poll_has_sent_a_beginning_of_it() {
         received.extend(std::iter::from_fn(|| rx.try_recv().ok()).map(|value| value.number));
         let left: Vec<_> = values.map(|value| value.number).collect();
         assert_eq!(received, (0..received.len()).collect::<Vec<_>>());
-        // The one it waited with.
-        let in_hand = 6 - received.len() - left.len();
-        assert_eq!(in_hand, usize::from(polls > 0), "after {polls} polls");
+        assert_eq!(received.len() + left.len(), 6, "none was in its hands");
         drops.assert_all_once();
         // No room was lost.
         assert!(tx.try_reserve().is_ok_and(|_| tx.try_reserve().is_ok()));

@@ -16,8 +16,12 @@ enum Operation {
     Send,
     Reserve,
     ReserveAndDrop,
+    TryReserve,
+    /// As many values, of which each stands for a number of its own.
+    SendAll(usize),
     TryRecv,
     Recv,
+    RecvMany(usize),
     Close,
 }
 
@@ -27,8 +31,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => Just(Operation::Send),
         3 => Just(Operation::Reserve),
         2 => Just(Operation::ReserveAndDrop),
+        2 => Just(Operation::TryReserve),
+        3 => (0_usize..12).prop_map(Operation::SendAll),
         6 => Just(Operation::TryRecv),
         4 => Just(Operation::Recv),
+        3 => (0_usize..12).prop_map(Operation::RecvMany),
         1 => Just(Operation::Close),
     ]
 }
@@ -74,6 +81,42 @@ proptest! {
                     Poll::Ready(Err(SendError(()))) => prop_assert!(closed),
                     Poll::Ready(Ok(_)) => prop_assert!(!full && !closed),
                 },
+                Operation::TryReserve => match tx.try_reserve() {
+                    Ok(permit) => {
+                        prop_assert!(!full && !closed);
+                        permit.send(value).unwrap();
+                        sent = true;
+                    }
+                    Err(TrySendError::Closed(())) => prop_assert!(closed),
+                    Err(TrySendError::Full(())) => prop_assert!(full && !closed),
+                },
+                Operation::SendAll(count) => {
+                    // Told apart from those of other operations.
+                    let all = (1..=count).map(|n| value * 100 + n).collect::<Vec<_>>();
+                    let mut left = all.iter().copied();
+                    let result = poll(tx.send_all(&mut left));
+                    let fit = if closed { 0 } else { count.min(capacity - queue.len()) };
+                    queue.extend(&all[..fit]);
+                    prop_assert_eq!(result, match (fit == count, closed) {
+                        (true, _) => Poll::Ready(Ok(())),
+                        (false, true) => Poll::Ready(Err(SendError(all[0]))),
+                        (false, false) => Poll::Pending,
+                    });
+                    let refused = usize::from(fit < count && closed);
+                    prop_assert_eq!(left.collect::<Vec<_>>(), &all[fit + refused..]);
+                }
+                Operation::RecvMany(max) => {
+                    let mut received = vec![usize::MAX];
+                    let result = poll(rx.recv_many(&mut received, max));
+                    let count = max.min(queue.len());
+                    prop_assert_eq!(result, if count == 0 && max > 0 && !closed {
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(count)
+                    });
+                    let expected = queue.drain(..count);
+                    prop_assert_eq!(&received[1..], expected.collect::<Vec<_>>());
+                }
                 Operation::TryRecv => {
                     let expected = queue.pop_front().ok_or(if closed {
                         TryRecvError::Closed

@@ -1,5 +1,5 @@
 //! Everything that holds for a channel with one sender holds for one with many: the same tests, with the
-//! one in the place of the other.
+//! one in the place of the other. (Not of batches: with one sender a batch is published as one.)
 
 #![cfg(not(landbridge_loom))]
 #![allow(unused_mut, reason = "these senders need no `&mut`")]
@@ -12,9 +12,12 @@ extern crate landbridge as ours;
 /// What the tests below take for the crate.
 extern crate self as landbridge;
 
+#[allow(unused_imports, reason = "what the tests below need of it")]
+pub(crate) use ours::*;
+
 pub(crate) mod channel {
     pub(crate) use ours::channel::{
-        SendError, TryRecvError, TrySendError, Wait, Weight,
+        RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError, Wait, Weight,
         mpsc::{self as spsc, Receiver, Sender},
     };
 
@@ -54,3 +57,5 @@ mod model;
 mod neighbours;
 #[path = "channel_runtimes.rs"]
 mod runtimes;
+#[path = "channel_timeout.rs"]
+mod timeout;

@@ -4,9 +4,9 @@
 
 mod channel_support;
 
-use std::sync::mpsc;
+use std::{sync::mpsc, thread};
 
-use channel_support::ends::{End, WAITS, every_pair};
+use channel_support::ends::{ENDS, End, WAITS, every_pair};
 use futures::{FutureExt, StreamExt};
 use landbridge::channel::{self, Wait};
 
@@ -165,6 +165,119 @@ async fn second_poll() {
         std::task::Poll::Pending
     })
     .await;
+}
+
+/// Batches of all sizes, so that each end sleeps at times and each batch races with one of the other's.
+#[test]
+fn batches_arrive_whole_and_in_order_between_any_two_runtimes() {
+    const MESSAGES: usize = 3000;
+    for wait in WAITS {
+        every_pair(|sender, receiver| {
+            let (mut tx, mut rx) = channel::builder().capacity(5).wait(wait).spsc();
+            let sent = sender.run(async move {
+                let mut messages = (0..MESSAGES).map(Box::new);
+                for size in (0..12).cycle() {
+                    if messages.len() == 0 {
+                        break;
+                    }
+                    tx.send_all(messages.by_ref().take(size)).await.unwrap();
+                }
+            });
+            let received = receiver.run(async move {
+                let mut received = Vec::new();
+                for max in (1..8).cycle() {
+                    if rx.recv_many(&mut received, max).await == 0 {
+                        break;
+                    }
+                }
+                received
+            });
+            sent.join().unwrap();
+            let received = received.join().unwrap();
+            assert!(received.into_iter().map(|it| *it).eq(0..MESSAGES));
+        });
+    }
+}
+
+/// A close at any moment of a batch: what was sent is received, and what is not is with the sender.
+#[test]
+fn a_close_among_batches_loses_nothing_between_any_two_runtimes() {
+    for closed_after in [0, 1, 7, 30] {
+        every_pair(|sender, receiver| {
+            let (mut tx, mut rx) = channel::spsc(4);
+            let sent = sender.run(async move {
+                let mut messages = 0..;
+                let channel::SendError(refused) = tx.send_all(&mut messages).await.unwrap_err();
+                assert_eq!(messages.start, refused + 1);
+                refused
+            });
+            let received = receiver.run(async move {
+                let mut received = Vec::new();
+                while received.len() < closed_after {
+                    rx.recv_many(&mut received, 3).await;
+                }
+                rx.close();
+                while rx.recv_many(&mut received, 3).await > 0 {}
+                received
+            });
+            let received = received.join().unwrap();
+            assert!(received.into_iter().eq(0..sent.join().unwrap()));
+        });
+    }
+}
+
+/// A thread that has no runtime talks to one that has, in both directions.
+#[test]
+fn a_plain_thread_sends_and_receives_blocking_to_and_from_any_runtime() {
+    const MESSAGES: u32 = 500;
+    for wait in WAITS {
+        for end in ENDS {
+            let channel = || channel::builder().capacity(2).wait(wait).spsc();
+            let ((mut tx, mut rx), (mut back, mut came_back)) = (channel(), channel());
+            let echo = end.run(async move {
+                while let Some(message) = rx.recv().await {
+                    back.send(message).await.unwrap();
+                }
+            });
+            let sender = thread::spawn(move || {
+                for message in 0..MESSAGES {
+                    tx.blocking_send(message).unwrap();
+                }
+            });
+            for message in 0..MESSAGES {
+                assert_eq!(came_back.blocking_recv(), Some(message));
+            }
+            assert_eq!(came_back.blocking_recv(), None);
+            sender.join().unwrap();
+            echo.join().unwrap();
+        }
+    }
+}
+
+/// A thread that is blocked has nobody else to tell it that the other side is gone.
+#[test]
+fn a_blocked_thread_sees_the_end_of_the_other_side_on_any_runtime() {
+    for end in ENDS {
+        let (mut tx, mut rx) = channel::spsc::<u32>(1);
+        let blocked = thread::spawn(move || (tx.blocking_send(1), tx.blocking_send(2)));
+        end.run(async move {
+            while rx.is_empty() {
+                second_poll().await;
+            }
+            rx.close();
+        })
+        .join()
+        .unwrap();
+        assert_eq!(
+            blocked.join().unwrap(),
+            (Ok(()), Err(channel::SendError(2)))
+        );
+
+        let (tx, mut rx) = channel::spsc::<u32>(1);
+        let blocked = thread::spawn(move || rx.blocking_recv());
+        end.run(async move { drop(tx) }).join().unwrap();
+        assert_eq!(blocked.join().unwrap(), None);
+    }
 }
 
 /// Ends are moved: opened by one thread, used by others, one after the other.

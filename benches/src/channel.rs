@@ -15,7 +15,7 @@ use std::{
 use landbridge::channel::{self, Wait};
 
 use crate::{
-    Row,
+    Config, Row,
     allocations::live_during,
     threads::{cpu_time, pin_to},
 };
@@ -26,14 +26,71 @@ pub const ROWS: &[Row] = &[
         name: "channel.spsc_cap64",
         unit: "ns/message",
         peer_name: "tokio mpsc",
-        goal: Some(0.25),
+        goal: Some(0.15),
         doc: "a stream of u64 from a task on Tokio with one worker to a task on a Compio thread, capacity \
               64; wall time for each message. The two threads are pinned to a CPU each.",
+        round: |config| streams(config, 64, Channel::Ours(Wait::Adaptive), Channel::Tokio),
+    },
+    Row {
+        name: "channel.spsc_cap64_park",
+        unit: "ns/message",
+        peer_name: "tokio mpsc",
+        goal: Some(1.0),
+        doc: "the same with `Wait::Park`, so that both sides sleep as Tokio's do.",
+        round: |config| streams(config, 64, Channel::Ours(Wait::Park), Channel::Tokio),
+    },
+    Row {
+        name: "channel.spsc_cap1024",
+        unit: "ns/message",
+        peer_name: "crossfire spsc",
+        goal: Some(1.5),
+        doc: "the same with `Wait::Adaptive` and a capacity of 1024.",
         round: |config| {
-            let messages = config.operations(MESSAGES);
+            streams(
+                config,
+                1024,
+                Channel::Ours(Wait::Adaptive),
+                Channel::Crossfire,
+            )
+        },
+    },
+    Row {
+        name: "channel.spsc_cap1024_tokio",
+        unit: "ns/message",
+        peer_name: "tokio mpsc",
+        goal: Some(0.20),
+        doc: "the same beside Tokio's.",
+        round: |config| streams(config, 1024, Channel::Ours(Wait::Adaptive), Channel::Tokio),
+    },
+    Row {
+        name: "channel.ping_pong",
+        unit: "ns/trip",
+        peer_name: "tokio mpsc",
+        goal: Some(1.05),
+        doc: "one u64 there and one back, over two channels for one message, from a task on Tokio with one \
+              worker to a task on a Compio thread, `Wait::Adaptive`; wall time for each round trip. The \
+              two threads are pinned to a CPU each.",
+        round: |config| {
+            let trips = config.operations(TRIPS);
             config.both(
-                |_| nanos_per_message(Channel::Ours(Wait::Adaptive), messages),
-                |_| nanos_per_message(Channel::Tokio, messages),
+                |_| nanos_per_trip(PingPong::Ours(Wait::Adaptive), trips),
+                |_| nanos_per_trip(PingPong::Tokio, trips),
+            )
+        },
+    },
+    Row {
+        name: "channel.recv_many64",
+        unit: "ns/message",
+        peer_name: "our own recv",
+        goal: Some(0.60),
+        doc: "the stream with a capacity of 1024, sent by `send_all` on both sides, received by \
+              `recv_many` with at most 64 at a time beside `recv`.",
+        round: |config| {
+            streams(
+                config,
+                1024,
+                Channel::OursInBatches(64),
+                Channel::OursInBatches(1),
             )
         },
     },
@@ -81,15 +138,26 @@ pub const ROWS: &[Row] = &[
         round: |config| {
             let messages = config.operations(MESSAGES);
             config.both(
-                |_| nanos_per_message(Channel::OursUnbounded(Wait::Adaptive), messages),
+                |_| nanos_per_message(Channel::OursUnbounded(Wait::Adaptive), 64, messages),
                 |_| {
-                    let tokio = nanos_per_message(Channel::TokioUnbounded, messages);
-                    tokio.min(nanos_per_message(Channel::FlumeUnbounded, messages))
+                    let tokio = nanos_per_message(Channel::TokioUnbounded, 64, messages);
+                    tokio.min(nanos_per_message(Channel::FlumeUnbounded, 64, messages))
                 },
             )
         },
     },
 ];
+
+fn streams(config: &Config, capacity: usize, ours: Channel, peer: Channel) -> (f64, f64) {
+    let messages = config.operations(MESSAGES);
+    config.both(
+        |_| nanos_per_message(ours, capacity, messages),
+        |_| nanos_per_message(peer, capacity, messages),
+    )
+}
+
+/// Round trips in one round of the ping-pong.
+const TRIPS: u64 = 5_000;
 
 /// Messages in one round: some tens of milliseconds of the slowest peer.
 pub const MESSAGES: u64 = 100_000;
@@ -99,6 +167,11 @@ pub const MESSAGES: u64 = 100_000;
 pub enum Channel {
     /// `landbridge::channel::spsc`, with its wait policy.
     Ours(Wait),
+    /// The same, adaptive, filled with `send_all`, and received with `recv_many` by so many at a time;
+    /// with one at a time by `recv`.
+    OursInBatches(usize),
+    /// `crossfire::spsc`.
+    Crossfire,
     /// `tokio::sync::mpsc`.
     Tokio,
     /// `flume`.
@@ -132,6 +205,48 @@ impl Channel {
                     async move {
                         for message in 0..messages {
                             assert_eq!(rx.recv().await, Some(message));
+                        }
+                    },
+                )
+            }
+            Self::OursInBatches(max) => {
+                let (mut tx, mut rx) = channel::builder().capacity(capacity).spsc();
+                cross(
+                    async move {
+                        assert!(gap.is_none(), "a batch has no gaps");
+                        tx.send_all(0..messages).await.expect("a receiver");
+                    },
+                    async move {
+                        if max == 1 {
+                            for message in 0..messages {
+                                assert_eq!(rx.recv().await, Some(message));
+                            }
+                            return;
+                        }
+                        let mut next = 0;
+                        let mut batch = Vec::with_capacity(max);
+                        while rx.recv_many(&mut batch, max).await > 0 {
+                            for message in batch.drain(..) {
+                                assert_eq!(message, next);
+                                next += 1;
+                            }
+                        }
+                        assert_eq!(next, messages);
+                    },
+                )
+            }
+            Self::Crossfire => {
+                let (tx, rx) = crossfire::spsc::bounded_async(capacity);
+                cross(
+                    async move {
+                        for message in 0..messages {
+                            pause(gap).await;
+                            tx.send(message).await.expect("a receiver");
+                        }
+                    },
+                    async move {
+                        for message in 0..messages {
+                            assert_eq!(rx.recv().await, Ok(message));
                         }
                     },
                 )
@@ -353,9 +468,9 @@ pub struct Measured {
     pub receiver_cpu: Duration,
 }
 
-/// One side of the row `channel.spsc_cap64`, for any channel: wall time per message in nanoseconds.
-pub fn nanos_per_message(channel: Channel, messages: u64) -> f64 {
-    let measured = channel.measure(64, messages, None);
+/// One side of the rows of streams, for any channel: wall time per message in nanoseconds.
+pub fn nanos_per_message(channel: Channel, capacity: usize, messages: u64) -> f64 {
+    let measured = channel.measure(capacity, messages, None);
     measured.wall.as_nanos() as f64 / messages as f64
 }
 
@@ -369,6 +484,53 @@ fn bytes_kept_by<T>(channel: impl FnOnce() -> T) -> f64 {
     let counted = live_during(async { channel() });
     let (bytes, _channel) = futures::executor::block_on(counted);
     bytes as f64
+}
+
+/// A pair of channels that is measured by round trips.
+#[derive(Clone, Copy, Debug)]
+enum PingPong {
+    Ours(Wait),
+    Tokio,
+}
+
+fn nanos_per_trip(channel: PingPong, trips: u64) -> f64 {
+    let measured = match channel {
+        PingPong::Ours(wait) => {
+            let channel = || channel::builder().capacity(1).wait(wait).spsc();
+            let ((mut ask, mut asked), (mut answer, mut answered)) = (channel(), channel());
+            cross(
+                async move {
+                    for trip in 0..trips {
+                        ask.send(trip).await.expect("a receiver");
+                        assert_eq!(answered.recv().await, Some(trip));
+                    }
+                },
+                async move {
+                    while let Some(trip) = asked.recv().await {
+                        answer.send(trip).await.expect("a receiver");
+                    }
+                },
+            )
+        }
+        PingPong::Tokio => {
+            let channel = || tokio::sync::mpsc::channel(1);
+            let ((ask, mut asked), (answer, mut answered)) = (channel(), channel());
+            cross(
+                async move {
+                    for trip in 0..trips {
+                        ask.send(trip).await.expect("a receiver");
+                        assert_eq!(answered.recv().await, Some(trip));
+                    }
+                },
+                async move {
+                    while let Some(trip) = asked.recv().await {
+                        answer.send(trip).await.expect("a receiver");
+                    }
+                },
+            )
+        }
+    };
+    measured.wall.as_nanos() as f64 / trips as f64
 }
 
 /// How much of a CPU the Compio thread uses while a receiver waits for nothing, as a share of the time.

@@ -9,6 +9,7 @@ use std::{fmt::Write as _, io::Write, process::Command};
 pub mod allocations;
 pub mod by_hand;
 pub mod channel;
+pub mod context;
 #[cfg(unix)]
 pub mod fs;
 pub mod io;
@@ -46,7 +47,7 @@ pub fn groups() -> [Group; 5] {
         #[cfg(not(unix))]
         Group::new("fs", &[]),
         // The other runtime's reactor, without a hop.
-        Group::new("context", &[]),
+        Group::new("context", context::ROWS),
     ]
 }
 

@@ -35,6 +35,11 @@ impl Budget {
         self.0 -= 1;
     }
 
+    /// So many answers were given as one.
+    pub(crate) fn spend_many(&mut self, answers: usize) {
+        self.0 = u8::try_from(answers).map_or(0, |answers| self.0.saturating_sub(answers));
+    }
+
     /// Whether it is the neighbours' turn.
     pub(crate) fn is_spent(&self) -> bool {
         self.0 == 0

@@ -11,7 +11,7 @@ use std::{
 
 use loom::{future::block_on, thread};
 
-use crate::channel::{self, TryRecvError};
+use crate::channel::{self, SendError, TryRecvError};
 
 /// A value that counts its drops. std's atomics, so that counting adds nothing to the model.
 struct Counted(usize, std::sync::Arc<[Count]>);
@@ -257,6 +257,107 @@ fn a_permit_that_is_dropped_gives_its_room_back() {
             assert!(rx.recv().await.is_none());
         });
         sender.join().unwrap();
+        assert_dropped_once(&drops);
+    });
+}
+
+/// A receiver that sleeps is woken by a batch, and a sender that waits for room in the middle of one by
+/// the batch that is taken out.
+#[test]
+fn no_wake_up_by_a_batch_is_lost() {
+    loom::model(|| {
+        let (mut tx, mut rx) = channel::spsc(2);
+        let sender = thread::spawn(move || block_on(tx.send_all(0..3)).unwrap());
+        let mut received = Vec::new();
+        block_on(async { while rx.recv_many(&mut received, 2).await > 0 {} });
+        sender.join().unwrap();
+        assert_eq!(received, [0, 1, 2]);
+    });
+}
+
+/// A close in the middle of a batch: what was taken from the iterator is received, but for the one value
+/// that is refused; and a receiver that waits for the end of the batch is woken.
+#[test]
+fn a_batch_that_meets_a_close_arrives_whole_or_not_at_all() {
+    loom::model(|| {
+        let (values, drops) = counted::<4>();
+        let (mut tx, mut rx) = channel::spsc(2);
+        let sender = thread::spawn(move || {
+            let mut values = values.into_iter();
+            let sent = poll_and_drop(tx.send_all(values.by_ref().take(3)));
+            let refused = match sent {
+                Poll::Ready(Err(SendError(value))) => Some(value.0),
+                _ => None,
+            };
+            // Its end must not be what the receiver is woken by.
+            (refused, values.map(|value| value.0).next(), tx)
+        });
+        rx.close();
+        let mut received = 0;
+        block_on(async {
+            while let Some(value) = rx.recv().await {
+                assert_eq!(value.0, received);
+                received += 1;
+            }
+        });
+        let (refused, next, _tx) = sender.join().unwrap();
+        if let Some(refused) = refused {
+            assert_eq!(refused, received);
+            assert_eq!(next, Some(received + 1));
+        }
+        assert!(received == 0 || received == 2 || refused.is_none());
+        assert_dropped_once(&drops);
+    });
+}
+
+/// A receiver that has closed and waits for a batch is told of the end also when the batch is empty.
+#[test]
+fn a_batch_of_nothing_that_meets_a_close_ends_the_channel() {
+    loom::model(|| {
+        let (mut tx, mut rx) = channel::spsc::<u32>(2);
+        let sender = thread::spawn(move || {
+            assert!(poll_and_drop(tx.send_all(std::iter::from_fn(|| None))).is_ready());
+            tx
+        });
+        rx.close();
+        assert_eq!(block_on(rx.recv()), None);
+        drop(sender.join().unwrap());
+    });
+}
+
+/// A receiver that is dropped in the middle of a batch: each value is dropped once, by one of the two.
+#[test]
+fn a_batch_as_the_receiver_is_dropped_is_dropped_once() {
+    loom::model(|| {
+        let (values, drops) = counted::<3>();
+        let (mut tx, rx) = channel::spsc(4);
+        let sender = thread::spawn(move || {
+            let [first, rest @ ..] = values;
+            let first = tx.try_send(first).is_ok();
+            let rest = poll_and_drop(tx.send_all(rest)).is_ready();
+            (first, rest, tx)
+        });
+        drop(rx);
+        let (_, _, tx) = sender.join().unwrap();
+        assert_dropped_once(&drops);
+        drop(tx);
+    });
+}
+
+/// Room that is given back by the batch is free for its values: no slot is read and written at once.
+#[test]
+fn no_value_is_lost_or_doubled_in_batches_over_two_laps() {
+    loom::model(|| {
+        let (values, drops) = counted::<4>();
+        let (mut tx, mut rx) = channel::spsc(2);
+        let sender = thread::spawn(move || {
+            assert!(block_on(tx.send_all(values)).is_ok());
+        });
+        let mut received = Vec::new();
+        block_on(async { while rx.recv_many(&mut received, 3).await > 0 {} });
+        sender.join().unwrap();
+        let numbers: Vec<_> = received.drain(..).map(|value| value.0).collect();
+        assert_eq!(numbers, [0, 1, 2, 3]);
         assert_dropped_once(&drops);
     });
 }

@@ -19,6 +19,17 @@
 //! | [`mpsc()`] | senders that can be cloned, one receiver | number of messages |
 //! | [`unbounded()`] | any number of senders, one receiver | nothing: a send never waits |
 //! | [`builder()`]`.bytes(..).mpsc()` | any number of senders, one receiver | what the messages weigh ([`weighted`]) |
+//! | [`oneshot`] | one sender, one receiver | one message |
+//! | [`watch`] | many senders, many receivers, each of which sees the latest | one message |
+//! | [`broadcast`] | many senders, many receivers, each of which sees all | number of messages; who is slow misses the oldest |
+//!
+//! `oneshot`, `watch` and `broadcast` are those of `tokio::sync`, with feature `pool`: nothing of Tokio's
+//! runtime is in them, and there is nothing to be gained by others. The same holds for the rest of
+//! `tokio::sync` (`mpsc`, `Semaphore`, `Notify`, `Mutex`, `RwLock`, `Barrier`, `OnceCell`) and for
+//! tokio-util's `CancellationToken`: each works in a Compio task, waiting for a Tokio task or waited for by
+//! one, without Tokio's context. What needs it is time (`mpsc::Sender::send_timeout`,
+//! `tokio::time::timeout` around anything: use [`time::timeout`](crate::time::timeout())) and spawning
+//! (`JoinSet::spawn`: use `spawn_on` with a `Handle`; joining needs nothing).
 //!
 //! Options other than the capacity are set with [`builder()`].
 //!
@@ -39,7 +50,13 @@
 //!
 //! An end that never has to wait lets the other tasks of its thread run after 128 messages, on every
 //! runtime. So polling once and giving up on `Pending` (`now_or_never`) is no way to drain a channel:
-//! use `try_recv`.
+//! use `try_recv`. A batch counts as its messages, and is not interrupted.
+//!
+//! # Time-outs and threads without a runtime
+//!
+//! `send_timeout` and `recv_timeout` (feature `pool`) use the timer of the runtime that polls; see
+//! [`time`](crate::time#where-it-runs). On a thread that runs none, `blocking_send` and `blocking_recv`
+//! block it.
 
 pub(crate) mod budget;
 mod builder;
@@ -66,12 +83,14 @@ mod weight;
 pub mod weighted;
 
 pub use builder::{Builder, WeightBuilder};
+#[cfg(feature = "pool")]
+pub use tokio::sync::{broadcast, oneshot, watch};
 #[allow(unused_imports, reason = "the pool's idle workers look too")]
 pub(crate) use wait::Look;
 pub use wait::Wait;
 pub use weight::Weight;
 
-pub use crate::error::{SendError, TryRecvError, TrySendError};
+pub use crate::error::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
 /// A channel with one sender and one receiver, for `capacity` messages.
 ///

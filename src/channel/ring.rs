@@ -11,6 +11,11 @@
 //! - A pop publishes with a swap, which also takes the flag that says the producer sleeps.
 //! - A side parks with a compare-and-swap from the index it has seen. It fails when the index has
 //!   moved.
+//! - A batch is begun with `BATCH` in `tail`, which fails when the channel was closed first, and
+//!   published with one compare-and-swap, closed or not: it was begun before the close, so the consumer
+//!   waits for its end before it says `Closed`. A consumer that is dropped does not wait, but takes the
+//!   flag away, and the producer drops the batch for it. So no value that a batch has taken from its
+//!   iterator is ever refused.
 //!
 //! One uncontended read-modify-write per message is what a full fence would cost too (without one,
 //! store buffers lose wake-ups); in exchange there is no second word to order against.
@@ -26,7 +31,7 @@ use std::{mem::MaybeUninit, task::Waker};
 
 use super::sleeper::Sleeper;
 use crate::{
-    error::{TryRecvError, TrySendError},
+    error::{SendError, TryRecvError, TrySendError},
     pad::Padded,
     sync::{
         Arc, UnsafeCell,
@@ -41,11 +46,19 @@ use crate::{
 const CLOSED: usize = 1;
 /// In `tail`: the consumer sleeps until the index moves. In `head`: the producer does.
 const PARKED: usize = 2;
+/// In `tail`: the producer is filling slots, and will publish them also after a close. Set by the
+/// producer, and taken away by it, or by a consumer that is dropped.
+const BATCH: usize = 4;
 /// An index counts in the bits above the flags, and wraps.
-const STEP: usize = 4;
+const STEP: usize = 8;
 
 const fn index(word: usize) -> usize {
     word & !(STEP - 1)
+}
+
+/// Whether the index of this `tail` moves no more.
+const fn is_sealed(tail: usize) -> bool {
+    tail & (CLOSED | BATCH) == CLOSED
 }
 
 /// The two ends of a new ring for `capacity` messages, at least one.
@@ -125,7 +138,8 @@ struct Slots<T>(Box<[UnsafeCell<MaybeUninit<T>>]>);
 
 // SAFETY: a shared `Slots` is only used to move values from the thread that has the producer to the
 // one that has the consumer, which `T: Send` allows; never does a thread see another's `&T`. That no
-// two threads use a slot at once is upheld by `Producer::push` and `Consumer::pop`, the only callers.
+// two threads use a slot at once is upheld by `Producer::push`, `Batch`, `Consumer::pop` and
+// `Consumer::pop_many`, the only callers.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
@@ -219,15 +233,60 @@ impl<T> Producer<T> {
             seen = now;
         }
         self.tail = next;
-        let len = next.wrapping_sub(self.head);
-        if len > self.high_water {
-            self.high_water = len;
-            self.shared.high_water.0.store(len, Relaxed);
-        }
+        self.mark_high_water();
         if seen & PARKED != 0 {
             self.shared.consumer.wake();
         }
         Ok(())
+    }
+
+    #[inline]
+    fn mark_high_water(&mut self) {
+        let len = self.tail.wrapping_sub(self.head);
+        if len > self.high_water {
+            self.high_water = len;
+            self.shared.high_water.0.store(len, Relaxed);
+        }
+    }
+
+    /// Moves values into the ring until it is full or they have come to an end, and publishes them as
+    /// one; what has been taken from the iterator when that panics, too.
+    ///
+    /// # Errors
+    ///
+    /// If the channel is closed; then nothing has been taken from the iterator.
+    pub(super) fn push_batch(
+        &mut self,
+        values: &mut impl Iterator<Item = T>,
+    ) -> Result<Pushed, SendError<()>> {
+        let mut seen = self.tail;
+        // Relaxed: nothing is published by it.
+        while let Err(now) =
+            self.shared
+                .tail
+                .0
+                .compare_exchange(seen, seen | BATCH, Relaxed, Relaxed)
+        {
+            if now & CLOSED != 0 {
+                return Err(SendError(()));
+            }
+            seen = now;
+        }
+        let mut batch = Batch {
+            next: self.tail,
+            producer: self,
+        };
+        let mut at_end = false;
+        while !at_end && batch.has_room() {
+            match values.next() {
+                Some(value) => batch.put(value),
+                None => at_end = true,
+            }
+        }
+        Ok(Pushed {
+            count: batch.len(),
+            at_end,
+        })
     }
 
     /// Arranges for a wake-up once there is room or the channel is closed. False: there may be
@@ -259,6 +318,12 @@ impl<T> Producer<T> {
         !self.is_closed()
     }
 
+    /// Nothing is pushed any more. There is no batch, which would have this end borrowed.
+    pub(super) fn close(&mut self) {
+        self.shared.tail.0.fetch_or(CLOSED, Release);
+        self.shared.consumer.wake();
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.shared.is_closed()
     }
@@ -278,9 +343,96 @@ impl<T> Producer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        self.shared.tail.0.fetch_or(CLOSED, Release);
-        self.shared.consumer.wake();
+        self.close();
         self.shared.producer.forget();
+    }
+}
+
+/// What came of a batch.
+pub(super) struct Pushed {
+    pub(super) count: usize,
+    /// The iterator said that there is no more.
+    pub(super) at_end: bool,
+}
+
+/// Values that are in their slots and not yet published; dropping it publishes them.
+struct Batch<'a, T> {
+    producer: &'a mut Producer<T>,
+    /// The index after the last of them; the first is at the producer's own.
+    next: usize,
+}
+
+impl<T> Batch<'_, T> {
+    fn len(&self) -> usize {
+        self.next.wrapping_sub(self.producer.tail) / STEP
+    }
+
+    fn has_room(&mut self) -> bool {
+        let Producer { shared, head, .. } = &*self.producer;
+        self.next.wrapping_sub(*head) < shared.span || {
+            self.producer.see_head();
+            self.next.wrapping_sub(self.producer.head) < self.producer.shared.span
+        }
+    }
+
+    /// To be called when there is room.
+    fn put(&mut self, value: T) {
+        debug_assert!(self.next.wrapping_sub(self.producer.head) < self.producer.shared.span);
+        // SAFETY: `has_room` saw (with Acquire) a head that is less than the capacity behind, so the
+        // consumer is done with the slot; it will not touch it again before the tail has passed it,
+        // which only the end of this batch does, and only this end writes.
+        unsafe { self.producer.shared.slots.put(self.next, value) };
+        self.next = self.next.wrapping_add(STEP);
+    }
+
+    /// The consumer is gone: what it would have dropped is dropped here.
+    #[cold]
+    fn drop_values(&mut self) {
+        let (first, slots) = (self.producer.tail, &self.producer.shared.slots);
+        crate::unwind::drop_all((0..self.len()).map(|i| {
+            // SAFETY: `put` put a value there, which was not published, so the slot is still this
+            // end's alone; the tail stays where it is, so it counts as empty. `drop_all` goes through
+            // them once.
+            unsafe { slots.take(first.wrapping_add(i * STEP)) }
+        }));
+    }
+}
+
+impl<T> Drop for Batch<'_, T> {
+    fn drop(&mut self) {
+        if self.next.wrapping_sub(self.producer.head) > self.producer.high_water {
+            // As in `push`.
+            self.producer.see_head();
+        }
+        let Shared { tail, consumer, .. } = &*self.producer.shared;
+        let moves = self.next != self.producer.tail;
+        let mut seen = self.producer.tail | BATCH;
+        loop {
+            if seen & BATCH == 0 {
+                return self.drop_values();
+            }
+            let closed = seen & CLOSED;
+            // Where there is nothing new to see, whoever sleeps goes on sleeping.
+            let parked = if moves || closed != 0 {
+                0
+            } else {
+                seen & PARKED
+            };
+            match tail
+                .0
+                .compare_exchange(seen, self.next | closed | parked, Release, Relaxed)
+            {
+                Ok(_) => {
+                    if (seen & PARKED) != parked {
+                        consumer.wake();
+                    }
+                    break;
+                }
+                Err(now) => seen = now,
+            }
+        }
+        self.producer.tail = self.next;
+        self.producer.mark_high_water();
     }
 }
 
@@ -297,54 +449,107 @@ impl<T> Consumer<T> {
     #[inline]
     pub(super) fn pop(&mut self) -> Result<T, TryRecvError> {
         if self.head == self.tail {
-            // Acquire: what the producer put into the slots before it published is there.
-            let tail = self.shared.tail.0.load(Acquire);
-            self.tail = index(tail);
-            if self.head == self.tail {
-                return Err(if tail & CLOSED != 0 {
-                    TryRecvError::Closed
-                } else {
-                    TryRecvError::Empty
-                });
-            }
+            self.see_tail()?;
         }
         // SAFETY: the tail that was seen (with Acquire) is past this index, so the producer has put a
         // value there and is done with the slot; it will not touch it again before the head has
         // passed it, which only the swap below does, and only this end writes.
         let value = unsafe { self.shared.slots.take(self.head) };
-        self.head = self.head.wrapping_add(STEP);
-        if self.shared.head.0.swap(self.head, Release) & PARKED != 0 {
+        self.publish(self.head.wrapping_add(STEP));
+        Ok(value)
+    }
+
+    /// Pops up to `max` messages as one, at least one, and appends them to `buffer`; how many.
+    pub(super) fn pop_many(
+        &mut self,
+        buffer: &mut Vec<T>,
+        max: usize,
+    ) -> Result<usize, TryRecvError> {
+        if self.tail.wrapping_sub(self.head) / STEP < max {
+            self.see_tail()?;
+        }
+        let count = max.min(self.tail.wrapping_sub(self.head) / STEP);
+        // May panic; nothing has been taken yet.
+        buffer.reserve(count);
+        let mut next = self.head;
+        for _ in 0..count {
+            // SAFETY: as in `pop`; the indices from `head` to `next` are treated as empty from now on,
+            // since nothing in this loop can end it early: there is room in the buffer.
+            buffer.push(unsafe { self.shared.slots.take(next) });
+            next = next.wrapping_add(STEP);
+        }
+        self.publish(next);
+        Ok(count)
+    }
+
+    /// Looks how far the producer is. An error: there is nothing to pop.
+    ///
+    /// Acquire: what the producer put into the slots before it published is there.
+    #[inline]
+    fn see_tail(&mut self) -> Result<(), TryRecvError> {
+        let tail = self.shared.tail.0.load(Acquire);
+        self.tail = index(tail);
+        if self.head != self.tail {
+            Ok(())
+        } else if is_sealed(tail) {
+            Err(TryRecvError::Closed)
+        } else {
+            Err(TryRecvError::Empty)
+        }
+    }
+
+    /// What is before `head` has been taken out.
+    #[inline]
+    fn publish(&mut self, head: usize) {
+        self.head = head;
+        if self.shared.head.0.swap(head, Release) & PARKED != 0 {
             self.shared.producer.wake();
         }
-        Ok(value)
     }
 
     /// Whether [`pop`](Self::pop) would not say `Empty`.
     #[inline]
     pub(super) fn is_ready(&self) -> bool {
-        self.shared.tail.0.load(Relaxed) & !PARKED != self.head
+        self.is_ready_at(self.shared.tail.0.load(Relaxed))
+    }
+
+    #[inline]
+    fn is_ready_at(&self, tail: usize) -> bool {
+        index(tail) != self.head || is_sealed(tail)
     }
 
     /// Arranges for a wake-up once there is a message or the channel is closed. False: there may be
     /// already. To be called when the ring was empty.
     pub(super) fn park(&mut self, waker: &Waker) -> bool {
         self.shared.consumer.register(waker);
-        let parked = self.head | PARKED;
         // As in `Producer::park`; the close is a flag in the same word, so it fails this too.
-        match self
-            .shared
-            .tail
-            .0
-            .compare_exchange(self.head, parked, Relaxed, Relaxed)
+        let mut seen = self.head;
+        while let Err(now) =
+            self.shared
+                .tail
+                .0
+                .compare_exchange(seen, seen | PARKED, Relaxed, Relaxed)
         {
-            Ok(_) => true,
-            Err(now) => now == parked,
+            if self.is_ready_at(now) {
+                return false;
+            }
+            if now & PARKED != 0 {
+                return true;
+            }
+            // A batch has been begun.
+            seen = now;
         }
+        true
     }
 
     pub(super) fn close(&mut self) {
         self.shared.tail.0.fetch_or(CLOSED, Release);
         self.shared.producer.wake();
+    }
+
+    /// Whether there will be no more messages than there are.
+    pub(super) fn is_sealed(&self) -> bool {
+        is_sealed(self.shared.tail.0.load(Acquire))
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -365,9 +570,16 @@ impl<T> Consumer<T> {
 }
 
 impl<T> Drop for Consumer<T> {
-    /// Nothing is pushed after the close, so what is dropped here is all there is.
+    /// Nothing is pushed after the close, so what is dropped here is all there is. Of a batch that is
+    /// under way the producer is told, by taking its flag away.
     fn drop(&mut self) {
-        self.close();
+        let tail = &self.shared.tail.0;
+        let mut seen = self.tail;
+        while let Err(now) = tail.compare_exchange(seen, (seen | CLOSED) & !BATCH, Release, Relaxed)
+        {
+            seen = now;
+        }
+        self.shared.producer.wake();
         crate::unwind::drop_all(std::iter::from_fn(|| self.pop().ok()));
         self.shared.consumer.forget();
     }

@@ -7,14 +7,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::Stream;
+use futures::{Sink, Stream};
 
 use super::{
     Look, Wait,
     budget::Budget,
     ring::{Consumer, Producer, ring},
 };
-use crate::error::{SendError, TryRecvError, TrySendError};
+#[cfg(feature = "pool")]
+use crate::error::{RecvTimeoutError, SendTimeoutError};
+#[cfg(feature = "pool")]
+use crate::time::timeout;
+use crate::{
+    error::{SendError, TryRecvError, TrySendError},
+    sync::block_on,
+};
+#[cfg(feature = "pool")]
+use std::time::Duration;
 
 pub(super) fn channel<T>(
     capacity: usize,
@@ -36,7 +45,10 @@ pub(super) fn channel<T>(
     )
 }
 
-/// The sending end.
+/// The sending end; also a [`Sink`].
+///
+/// Closing the sink closes the channel, and flushing it does nothing: what is sent is there to be
+/// received.
 ///
 /// Sending takes `&mut self`: that there is one sender at a time is checked by the compiler, and the
 /// channel need not. Dropping it closes the channel, also when its thread panics; the receiver gets
@@ -101,6 +113,140 @@ impl<T> Sender<T> {
         self.producer.push(value)
     }
 
+    /// [`send`](Self::send), for no longer than `duration`.
+    ///
+    /// # Where it runs
+    ///
+    /// The timer is that of the runtime that polls; see [`time`](crate::time#where-it-runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// As with [`send`](Self::send), a pending `send_timeout` that is dropped drops its value, unsent.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if there was no room in time, or if the channel is closed.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of both runtimes' contexts, or on a Tokio without `enable_time`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::channel::{self, SendTimeoutError};
+    ///
+    /// let (mut tx, _rx) = channel::spsc(1);
+    /// let patience = Duration::from_millis(1);
+    /// assert_eq!(tx.send_timeout("a", patience).await, Ok(()));
+    /// assert_eq!(tx.send_timeout("b", patience).await, Err(SendTimeoutError::Timeout("b")));
+    /// # });
+    /// ```
+    #[cfg(feature = "pool")]
+    pub async fn send_timeout(
+        &mut self,
+        value: T,
+        duration: Duration,
+    ) -> Result<(), SendTimeoutError<T>> {
+        // In or out of time, what counts is whether there is room now.
+        let _ = timeout(duration, poll_fn(|cx| self.poll_room(cx))).await;
+        self.try_send(value).map_err(|error| match error {
+            TrySendError::Full(value) => SendTimeoutError::Timeout(value),
+            TrySendError::Closed(value) => SendTimeoutError::Closed(value),
+        })
+    }
+
+    /// Sends every value of `values`, in batches: as many as there is room for are published as one, and
+    /// wake the receiver once.
+    ///
+    /// The iterator is asked for values while there is room for them, and should not block: what it has
+    /// given for a batch is received when the batch is over. While the channel is full this waits for
+    /// room before it asks for the next value, also where there is none, unless the iterator's
+    /// `size_hint` says so.
+    ///
+    /// # Cancel safety
+    ///
+    /// A pending `send_all` that is dropped has sent all that it took from the iterator; the rest is
+    /// dropped with the iterator, or is still there if that was passed by `&mut`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back that was refused, if the channel is closed; what came before has been sent,
+    /// the rest is as above. No error if there was nothing left to send.
+    ///
+    /// # Panics
+    ///
+    /// If the iterator panics. What it gave before that is sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel::{self, SendError};
+    ///
+    /// let (mut tx, mut rx) = channel::spsc(8);
+    /// tx.send_all(1..=3).await?;
+    /// assert_eq!(rx.len(), 3);
+    ///
+    /// rx.close();
+    /// let mut rest = 4..10;
+    /// assert_eq!(tx.send_all(&mut rest).await, Err(SendError(4)));
+    /// assert_eq!(rest, 5..10);
+    /// # Ok::<_, SendError<i32>>(()) }).unwrap();
+    /// ```
+    pub async fn send_all(
+        &mut self,
+        values: impl IntoIterator<Item = T>,
+    ) -> Result<(), SendError<T>> {
+        let mut values = values.into_iter();
+        let mut at_end = false;
+        while !at_end && values.size_hint() != (0, Some(0)) {
+            let room = poll_fn(|cx| self.poll_room(cx)).await;
+            match room.and_then(|()| self.producer.push_batch(&mut values)) {
+                Ok(pushed) => {
+                    at_end = pushed.at_end;
+                    // The first has been paid for.
+                    self.budget.spend_many(pushed.count.saturating_sub(1));
+                }
+                Err(SendError(())) => return values.next().map_or(Ok(()), |it| Err(SendError(it))),
+            }
+        }
+        Ok(())
+    }
+
+    /// [`send`](Self::send), blocking the thread until there is room. For threads that run no runtime.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the channel is closed, also while this waits.
+    ///
+    /// # Panics
+    ///
+    /// If it is called from within `futures::executor::block_on`. On a thread of a runtime it is a
+    /// mistake that is not noticed: it holds up the other tasks there, the receiver perhaps.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel;
+    ///
+    /// let (mut tx, mut rx) = channel::spsc(1);
+    /// let sender = std::thread::spawn(move || (0..10).try_for_each(|n| tx.blocking_send(n)));
+    /// let mut sum = 0;
+    /// while let Some(n) = rx.blocking_recv() {
+    ///     sum += n;
+    /// }
+    /// assert_eq!(sum, 45);
+    /// sender.join().unwrap()?;
+    /// # Ok::<_, channel::SendError<i32>>(())
+    /// ```
+    pub fn blocking_send(&mut self, value: T) -> Result<(), SendError<T>> {
+        block_on(self.send(value))
+    }
+
     /// Waits for room for one message, and keeps it.
     ///
     /// # Cancel safety
@@ -134,6 +280,33 @@ impl<T> Sender<T> {
         Ok(Permit { sender: self })
     }
 
+    /// Keeps room for one message if there is some now.
+    ///
+    /// # Errors
+    ///
+    /// `Full` if there is none at the moment, `Closed` if nothing is received any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use landbridge::channel::{self, TrySendError};
+    ///
+    /// let (mut tx, mut rx) = channel::spsc(1);
+    /// tx.try_reserve()?.send("there is room").unwrap();
+    /// assert_eq!(tx.try_reserve().unwrap_err(), TrySendError::Full(()));
+    /// assert_eq!(rx.try_recv(), Ok("there is room"));
+    /// # Ok::<_, TrySendError<()>>(())
+    /// ```
+    pub fn try_reserve(&mut self) -> Result<Permit<'_, T>, TrySendError<()>> {
+        if self.is_closed() {
+            Err(TrySendError::Closed(()))
+        } else if self.producer.has_room() {
+            Ok(Permit { sender: self })
+        } else {
+            Err(TrySendError::Full(()))
+        }
+    }
+
     /// Waits until the channel is closed by the receiver.
     ///
     /// # Cancel safety
@@ -163,7 +336,7 @@ impl<T> Sender<T> {
         .await;
     }
 
-    /// Whether the receiver has closed the channel or is gone.
+    /// Whether the channel is closed: by the receiver, by its end, or through this sender as a [`Sink`].
     pub fn is_closed(&self) -> bool {
         self.producer.is_closed()
     }
@@ -213,6 +386,38 @@ impl<T> Sender<T> {
         self.producer
             .push(value)
             .map_err(|error| SendError(error.into_inner()))
+    }
+}
+
+/// Errors carry no value: one that meets the close in `start_send` is dropped.
+impl<T> Sink<T> for Sender<T> {
+    type Error = SendError<()>;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
+        let this = self.get_mut();
+        ready!(this.poll_room(cx))?;
+        Poll::Ready(if this.is_closed() {
+            Err(SendError(()))
+        } else {
+            Ok(())
+        })
+    }
+
+    fn start_send(self: Pin<&mut Self>, value: T) -> Result<(), SendError<()>> {
+        match self.get_mut().try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(SendError(())),
+            Err(TrySendError::Full(_)) => panic!("`start_send` without a `poll_ready` before it"),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
+        self.get_mut().producer.close();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -312,13 +517,23 @@ impl<T> Receiver<T> {
     /// that polled last.
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_pop(cx, Consumer::pop).map(|value| {
+            let value = value?;
+            self.budget.spend();
+            Some(value)
+        })
+    }
+
+    #[inline]
+    fn poll_pop<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut pop: impl FnMut(&mut Consumer<T>) -> Result<R, TryRecvError>,
+    ) -> Poll<Option<R>> {
         ready!(self.budget.poll_proceed(cx));
         loop {
-            match self.consumer.pop() {
-                Ok(value) => {
-                    self.budget.spend();
-                    return Poll::Ready(Some(value));
-                }
+            match pop(&mut self.consumer) {
+                Ok(popped) => return Poll::Ready(Some(popped)),
                 Err(TryRecvError::Closed) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) => {}
             }
@@ -328,6 +543,113 @@ impl<T> Receiver<T> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// [`recv`](Self::recv), for no longer than `duration`.
+    ///
+    /// # Where it runs
+    ///
+    /// The timer is that of the runtime that polls; see [`time`](crate::time#where-it-runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping a pending `recv_timeout` loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if no message came in time, `Closed` when the channel is closed and all have been
+    /// received.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of both runtimes' contexts, or on a Tokio without `enable_time`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::channel::{self, RecvTimeoutError};
+    ///
+    /// let (mut tx, mut rx) = channel::spsc(1);
+    /// let patience = Duration::from_millis(1);
+    /// tx.try_send('a')?;
+    /// assert_eq!(rx.recv_timeout(patience).await, Ok('a'));
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Timeout));
+    /// drop(tx);
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Closed));
+    /// # Ok::<_, channel::TrySendError<char>>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "pool")]
+    pub async fn recv_timeout(&mut self, duration: Duration) -> Result<T, RecvTimeoutError> {
+        match timeout(duration, self.recv()).await {
+            Ok(value) => value.ok_or(RecvTimeoutError::Closed),
+            // It may have been the neighbours' turn.
+            Err(_) => self.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Closed => RecvTimeoutError::Closed,
+            }),
+        }
+    }
+
+    /// Waits for a message, and receives up to `max` of those that are there, which are appended to
+    /// `buffer`. Returns how many; none only when the channel is closed and all have been received, or if
+    /// `max` is 0.
+    ///
+    /// The sender is told about their room, and woken, once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping a pending `recv_many` loses nothing: it has then taken nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use landbridge::channel;
+    ///
+    /// let (mut tx, mut rx) = channel::spsc(8);
+    /// tx.send_all(1..=3).await?;
+    /// drop(tx);
+    /// let mut batch = Vec::with_capacity(2);
+    /// assert_eq!(rx.recv_many(&mut batch, 2).await, 2);
+    /// assert_eq!(rx.recv_many(&mut batch, 2).await, 1);
+    /// assert_eq!(batch, [1, 2, 3]);
+    /// assert_eq!(rx.recv_many(&mut batch, 2).await, 0);
+    /// # Ok::<_, channel::SendError<i32>>(()) }).unwrap();
+    /// ```
+    pub async fn recv_many(&mut self, buffer: &mut Vec<T>, max: usize) -> usize {
+        poll_fn(|cx| self.poll_recv_many(cx, buffer, max)).await
+    }
+
+    /// [`recv_many`](Self::recv_many) for hand-written futures: `Pending` arranges for a wake-up of the
+    /// task that polled last.
+    pub fn poll_recv_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<T>,
+        max: usize,
+    ) -> Poll<usize> {
+        if max == 0 {
+            return Poll::Ready(0);
+        }
+        let popped = self.poll_pop(cx, |consumer| consumer.pop_many(buffer, max));
+        popped.map(|count| {
+            let count = count.unwrap_or(0);
+            self.budget.spend_many(count);
+            count
+        })
+    }
+
+    /// [`recv`](Self::recv), blocking the thread until there is a message. For threads that run no
+    /// runtime; see [`blocking_send`](Sender::blocking_send).
+    ///
+    /// # Panics
+    ///
+    /// If it is called from within `futures::executor::block_on`.
+    pub fn blocking_recv(&mut self) -> Option<T> {
+        block_on(self.recv())
     }
 
     /// Closes the channel: nothing more is sent; what was sent before can still be received.
@@ -385,10 +707,10 @@ impl<T> Stream for Receiver<T> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // In this order: once closed, the length only falls.
-        let closed = self.is_closed();
+        // In this order: from then on the length only falls.
+        let sealed = self.consumer.is_sealed();
         let len = self.len();
-        (len, closed.then_some(len))
+        (len, sealed.then_some(len))
     }
 }
 

@@ -27,7 +27,7 @@ fn main() {
     let mut rounds = channels.map(|_| Vec::new());
     for _ in 0..ROUNDS {
         for (channel, nanos) in channels.iter().zip(&mut rounds) {
-            nanos.push(nanos_per_message(*channel, MESSAGES));
+            nanos.push(nanos_per_message(*channel, 64, MESSAGES));
         }
     }
     println!("{ROUNDS} rounds of {MESSAGES} messages, capacity 64");

@@ -28,7 +28,20 @@ impl<'a, T> Permit<'a, T> {
     pub fn send(mut self, value: T) -> Result<(), SendError<T>> {
         match self.sender.take() {
             Some(sender) => spend(sender, value),
-            None => unreachable!("it is taken only here"),
+            None => unreachable!("it is taken only by what takes the permit"),
+        }
+    }
+}
+
+impl<T> Permit<'_, T> {
+    /// [`send`](Self::send), but the caller wakes the receiver, if this says so.
+    pub(super) fn fill(mut self, value: T) -> Result<bool, SendError<T>> {
+        match self.sender.take() {
+            Some(sender) => match sender.producer.claim_reserved() {
+                Ok(claim) => claim.fill(value).map_err(SendError),
+                Err(_) => Err(SendError(value)),
+            },
+            None => unreachable!("it is taken only by what takes the permit"),
         }
     }
 }

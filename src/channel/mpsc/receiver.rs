@@ -70,6 +70,59 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// [`recv`](Self::recv), for no longer than `duration`.
+    ///
+    /// # Where it runs
+    ///
+    /// The timer is that of the runtime that polls; see [`time`](crate::time#where-it-runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping a pending `recv_timeout` loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if no message came in time, `Closed` when the channel is closed and all have been
+    /// received.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of both runtimes' contexts, or on a Tokio without `enable_time`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::channel::{self, RecvTimeoutError};
+    ///
+    /// let (tx, mut rx) = channel::mpsc(1);
+    /// let patience = Duration::from_millis(1);
+    /// tx.try_send('a')?;
+    /// assert_eq!(rx.recv_timeout(patience).await, Ok('a'));
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Timeout));
+    /// drop(tx);
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Closed));
+    /// # Ok::<_, channel::TrySendError<char>>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "pool")]
+    pub async fn recv_timeout(
+        &mut self,
+        duration: std::time::Duration,
+    ) -> Result<T, crate::error::RecvTimeoutError> {
+        use crate::error::RecvTimeoutError;
+
+        match crate::time::timeout(duration, self.recv()).await {
+            Ok(value) => value.ok_or(RecvTimeoutError::Closed),
+            // It may have been the neighbours' turn.
+            Err(_) => self.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Closed => RecvTimeoutError::Closed,
+            }),
+        }
+    }
+
     /// Receives as many messages as there are, up to `max`, and appends them to `buffer`; waits for the
     /// first of them. Returns how many: 0 when the channel is closed and all have been received, or when
     /// `max` is 0. No more than 128 at once, so that the neighbours have their turn.
@@ -195,7 +248,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(rx.blocking_recv(), None);
     /// ```
     pub fn blocking_recv(&mut self) -> Option<T> {
-        futures::executor::block_on(self.recv())
+        crate::sync::block_on(self.recv())
     }
 
     /// Closes the channel: nothing more is sent; what was sent before can still be received.

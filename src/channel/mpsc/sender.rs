@@ -85,20 +85,79 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends every value of `values`, each once there is room for it.
+    /// [`send`](Self::send), for no longer than `duration`.
     ///
-    /// A receiver that sleeps is woken once for as many of them as there is room for, or when as many as
-    /// one task may send in a row are in the channel; not once for each.
+    /// # Where it runs
+    ///
+    /// The timer is that of the runtime that polls; see [`time`](crate::time#where-it-runs).
     ///
     /// # Cancel safety
     ///
-    /// A pending `send_all` that is dropped drops the one value it waits with, and `values`. Passed by
-    /// `&mut`, the iterator keeps the rest.
+    /// As with [`send`](Self::send), a pending `send_timeout` that is dropped drops its value, unsent.
     ///
     /// # Errors
     ///
-    /// Gives the value that was refused back if the channel is closed. Those before it were sent, those
-    /// after it are still in `values`, if it was passed by `&mut`.
+    /// Gives the value back if there was no room in time, or if the channel is closed.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of both runtimes' contexts, or on a Tokio without `enable_time`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::channel::{self, SendTimeoutError};
+    ///
+    /// let (tx, _rx) = channel::mpsc(1);
+    /// let patience = Duration::from_millis(1);
+    /// assert_eq!(tx.send_timeout("a", patience).await, Ok(()));
+    /// assert_eq!(tx.send_timeout("b", patience).await, Err(SendTimeoutError::Timeout("b")));
+    /// # });
+    /// ```
+    #[cfg(feature = "pool")]
+    pub async fn send_timeout(
+        &self,
+        value: T,
+        duration: std::time::Duration,
+    ) -> Result<(), crate::error::SendTimeoutError<T>> {
+        use crate::error::SendTimeoutError;
+
+        match crate::time::timeout(duration, self.reserve()).await {
+            Ok(Ok(permit)) => permit
+                .send(value)
+                .map_err(|SendError(value)| SendTimeoutError::Closed(value)),
+            Ok(Err(SendError(()))) => Err(SendTimeoutError::Closed(value)),
+            // It may have been the neighbours' turn.
+            Err(_) => self.try_send(value).map_err(|error| match error {
+                TrySendError::Full(value) => SendTimeoutError::Timeout(value),
+                TrySendError::Closed(value) => SendTimeoutError::Closed(value),
+            }),
+        }
+    }
+
+    /// Sends every value of `values`, each once there is room for it.
+    ///
+    /// A receiver that sleeps is woken once for as many of them as there is room for, or when as many as
+    /// one task may send in a row are in the channel; not once for each. While the channel is full this
+    /// waits for room before it asks for the next value, also where there is none, unless the iterator's
+    /// `size_hint` says so.
+    ///
+    /// # Cancel safety
+    ///
+    /// A pending `send_all` that is dropped has sent all that it took from the iterator; the rest is
+    /// dropped with the iterator, or is still there if that was passed by `&mut`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value that was refused back if the channel is closed; what came before has been sent, the
+    /// rest is as above. No error if there was nothing left to send.
+    ///
+    /// # Panics
+    ///
+    /// If the iterator panics. What it gave before that is sent.
     ///
     /// # Examples
     ///
@@ -117,20 +176,25 @@ impl<T> Sender<T> {
             sender: self,
             parked: false,
         };
-        for value in values {
-            let claim = match self.claim_now() {
-                Some(claim) => claim,
+        let mut values = values.into_iter();
+        while values.size_hint().1 != Some(0) {
+            let permit = match self.reserve_now() {
+                Some(permit) => permit,
                 None => {
                     // Whoever is to make room must be awake.
                     batch.wake();
-                    let mut turn = Turn::new(self.producer.room());
-                    match poll_fn(|cx| self.poll_claim(turn.place(), cx)).await {
-                        Ok(claim) => claim,
-                        Err(Closed) => return Err(SendError(value)),
+                    match self.reserve().await {
+                        Ok(permit) => permit,
+                        Err(SendError(())) => {
+                            return values.next().map_or(Ok(()), |value| Err(SendError(value)));
+                        }
                     }
                 }
             };
-            batch.parked |= claim.fill(value).map_err(SendError)?;
+            let Some(value) = values.next() else {
+                break;
+            };
+            batch.parked |= permit.fill(value)?;
         }
         Ok(())
     }
@@ -160,7 +224,7 @@ impl<T> Sender<T> {
     /// assert!(sender.join().unwrap().is_ok());
     /// ```
     pub fn blocking_send(&self, value: T) -> Result<(), SendError<T>> {
-        futures::executor::block_on(self.send(value))
+        crate::sync::block_on(self.send(value))
     }
 
     /// Waits for room for one message, and keeps it.
@@ -350,15 +414,15 @@ impl<T> Sender<T> {
         }
     }
 
-    /// A slot, if there is one at once and it is not the neighbours' turn.
+    /// Room for one message, if there is some at once and it is not the neighbours' turn.
     #[inline]
-    fn claim_now(&self) -> Option<Claim<'_, T>> {
+    fn reserve_now(&self) -> Option<Permit<'_, T>> {
         if self.budget.is_spent() {
             return None;
         }
-        let claim = self.producer.claim().ok()?;
+        self.producer.room().reserve().ok()?;
         self.budget.spend();
-        Some(claim)
+        Some(Permit::new(self))
     }
 
     #[inline]

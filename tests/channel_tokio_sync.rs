@@ -1,5 +1,8 @@
 //! What the two sides talk through while a job runs: everything in `tokio::sync` works in a job of the
-//! pool, woken by a Tokio task, and the other way round.
+//! pool, on either driver, beside a task on Tokio or on a Compio runtime of its own, and the other way
+//! round. None of it needs Tokio's context; where it is given none, as here, that is the proof.
+
+#![cfg(not(landbridge_loom))]
 
 mod support;
 
@@ -11,9 +14,16 @@ use std::{
     time::Duration,
 };
 
-use landbridge::test_util::both;
+use landbridge::{
+    channel::{broadcast, oneshot, watch},
+    test_util::both,
+};
 use support::{block_on, for_each_driver};
-use tokio::sync::{Barrier, Mutex, Notify, RwLock, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Barrier, Mutex, Notify, OnceCell, RwLock, Semaphore, mpsc},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
 
 /// One value, once.
 #[test]
@@ -249,5 +259,126 @@ fn a_tokio_join_handle_may_be_awaited_in_a_job() {
             });
             assert_eq!(block_on(job).unwrap(), n);
         }
+    });
+}
+
+/// Whoever comes first opens the file, everybody else waits for it, on whichever runtime.
+#[test]
+fn once_cell_is_filled_once_by_a_job_or_by_the_caller() {
+    for_each_driver(|builder| {
+        let pool = builder().threads(2).build().unwrap();
+        both(async || {
+            let cell = Arc::new(OnceCell::new());
+            let opened = Arc::new(AtomicUsize::new(0));
+            let open = async |cell: &OnceCell<usize>, opened: &AtomicUsize| {
+                let open = async || {
+                    support::yield_now().await;
+                    opened.fetch_add(1, Ordering::SeqCst)
+                };
+                *cell.get_or_init(open).await
+            };
+            let jobs = (0..10)
+                .map(|_| {
+                    let (cell, opened) = (cell.clone(), opened.clone());
+                    pool.spawn(async move || open(&cell, &opened).await)
+                })
+                .collect::<Vec<_>>();
+            assert_eq!(open(&cell, &opened).await, 0);
+            for job in jobs {
+                assert_eq!(job.await.unwrap(), 0);
+            }
+            assert_eq!(opened.load(Ordering::SeqCst), 1);
+
+            // One that is cancelled while it fills the cell leaves that to the next.
+            let cell = Arc::new(OnceCell::<u32>::new());
+            let (begun, has_begun) = oneshot::channel();
+            let stuck = {
+                let cell = cell.clone();
+                pool.spawn(async move || {
+                    cell.get_or_init(async || {
+                        begun.send(()).unwrap();
+                        std::future::pending().await
+                    })
+                    .await
+                    .to_owned()
+                })
+            };
+            has_begun.await.unwrap();
+            stuck.abort();
+            assert_eq!(*cell.get_or_init(async || 7).await, 7);
+        });
+    });
+}
+
+/// Its tasks run on Tokio, whose handle it is given; the set itself may be anywhere.
+#[test]
+fn join_set_is_filled_and_joined_in_a_job() {
+    for_each_driver(|builder| {
+        let pool = builder().build().unwrap();
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .unwrap();
+        let handle = tokio.handle().clone();
+        let job = pool.spawn(async move || {
+            let mut tasks = JoinSet::new();
+            for n in 0..50_u64 {
+                let task = async move {
+                    tokio::time::sleep(Duration::from_micros(n * 10)).await;
+                    n
+                };
+                tasks.spawn_on(task, &handle);
+            }
+            let mut sum = 0;
+            while let Some(joined) = tasks.join_next().await {
+                sum += joined.unwrap();
+            }
+
+            // Dropped or aborted, it takes its tasks along, and says so.
+            tasks.spawn_on(std::future::pending(), &handle);
+            tasks.abort_all();
+            assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+            let (alive, ended) = oneshot::channel::<()>();
+            let task = async move {
+                let _alive = alive;
+                std::future::pending().await
+            };
+            tasks.spawn_on(task, &handle);
+            drop(tasks);
+            assert!(ended.await.is_err());
+            sum
+        });
+        assert_eq!(block_on(job).unwrap(), 49 * 50 / 2);
+    });
+}
+
+/// One word ends the work on both sides.
+#[test]
+fn a_cancellation_token_reaches_jobs_and_tasks() {
+    for_each_driver(|builder| {
+        let pool = builder().threads(2).build().unwrap();
+        both(async || {
+            let root = CancellationToken::new();
+            let jobs = (0..10)
+                .map(|_| {
+                    let child = root.child_token();
+                    pool.spawn(async move || child.cancelled().await)
+                })
+                .collect::<Vec<_>>();
+            root.cancel();
+            root.cancelled().await;
+            for job in jobs {
+                job.await.unwrap();
+            }
+
+            // And from a job to the one who waits here.
+            let token = CancellationToken::new();
+            let guard = token.clone().drop_guard();
+            let job = pool.spawn(async move || drop(guard));
+            let ended = token.run_until_cancelled(std::future::pending::<()>());
+            assert_eq!(ended.await, None);
+            job.await.unwrap();
+        });
     });
 }
