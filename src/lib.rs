@@ -38,7 +38,7 @@
 //! | a socket, pipe or file is to belong to the other runtime | [`handoff`] | once, a few system calls |
 //! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |
 //! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
-//! | the two sides just talk | [`channel::spsc`](channel::spsc()) | a wake-up when the other side sleeps |
+//! | the two sides just talk | [`channel::spsc`](channel::spsc()), [`channel::mpsc`](channel::mpsc()) | a wake-up when the other side sleeps |
 //! | a library serves both runtimes | [`rt::spawn_local`], [`time`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
 //! | a pool is to be watched | [`CompioPool::metrics`](pool::CompioPool::metrics), [`dump`](pool::CompioPool::dump), features `metrics` and `tracing` | always on; memory that the workers write anyway |

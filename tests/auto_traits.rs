@@ -7,7 +7,7 @@ use futures::StreamExt;
 use landbridge::{
     AbortHandle, CompioHandle, CompioPool, Driver, JoinHandle, Remote, TokioHandleExt, Wait,
     channel::{
-        self,
+        self, mpsc,
         spsc::{Permit, Receiver, Sender},
     },
     error::{
@@ -230,6 +230,23 @@ fn channel_handles_cross_threads_if_and_only_if_their_messages_are_send() {
         Permit<'static, Stays>: [!Send, !Sync, Unpin, Debug];
         Sender<std::marker::PhantomPinned>: [Unpin];
         Receiver<std::marker::PhantomPinned>: [Unpin];
+        mpsc::Sender<u8>: [Send, Sync, Unpin, Debug, Clone];
+        mpsc::WeakSender<u8>: [Send, Sync, Unpin, Debug, Clone];
+        mpsc::Receiver<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        mpsc::Permit<'static, u8>: [Send, Sync, Unpin, Debug, !Clone];
+        mpsc::OwnedPermit<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        mpsc::SendSink<u8>: [Send, Sync, Unpin, Debug, !Clone];
+        mpsc::SendSink<Stays>: [!Send, !Sync, Unpin, Debug];
+        mpsc::Sender<Moves>: [Send, Sync, Unpin, Debug, Clone];
+        mpsc::WeakSender<Moves>: [Send, Sync, Unpin, Debug, Clone];
+        mpsc::Receiver<Moves>: [Send, Sync, Unpin, Debug];
+        mpsc::Sender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
+        mpsc::WeakSender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
+        mpsc::Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
+        mpsc::Permit<'static, Stays>: [!Send, !Sync, Unpin, Debug];
+        mpsc::OwnedPermit<Stays>: [!Send, !Sync, Unpin, Debug];
+        mpsc::Sender<std::marker::PhantomPinned>: [Unpin];
+        mpsc::Receiver<std::marker::PhantomPinned>: [Unpin];
         channel::unbounded::Sender<Moves>: [Send, Sync, Unpin, Debug, Clone];
         channel::unbounded::WeakSender<Moves>: [Send, Sync, Unpin, Debug, Clone];
         channel::unbounded::Receiver<Moves>: [Send, Sync, Unpin, Debug, !Clone];
@@ -263,6 +280,14 @@ fn the_futures_of_a_channel_are_send_if_the_messages_are() {
     is_send(tx.reserve());
     is_send(tx.closed());
     is_send(rx.recv());
+    let (tx, mut rx) = channel::mpsc::<Moves>(1);
+    is_send(tx.send(Moves::new(1)));
+    is_send(tx.send_all([Moves::new(1)]));
+    is_send(tx.reserve());
+    is_send(tx.clone().reserve_owned());
+    is_send(tx.closed());
+    is_send(rx.recv());
+    is_send(rx.recv_many(&mut Vec::new(), 1));
     is_error(&SendError(Stays::default()));
 
     let (tx, mut rx) = channel::unbounded::<Moves>();

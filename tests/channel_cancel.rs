@@ -144,7 +144,13 @@ fn a_wait_after_a_cancelled_wait_is_woken() {
     let (wakes, waker) = Wakes::new();
     assert!(poll_once(Waker::noop(), tx.send(2)).is_pending());
     assert!(poll_once(Waker::noop(), tx.closed()).is_pending());
-    assert!(poll_once(&waker, tx.reserve()).is_pending());
+    let mut reserve = pin!(tx.reserve());
+    assert!(
+        reserve
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
     assert_eq!(rx.try_recv(), Ok(1));
     assert_eq!(wakes.count(), 1);
 }

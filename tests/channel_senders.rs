@@ -71,6 +71,37 @@ macro_rules! channels {
             $($tests)*
         }
 
+        mod mpsc {
+            use super::*;
+            use channel::mpsc::{Receiver, Sender};
+
+            fn open<T: Weight>() -> (Sender<T>, Receiver<T>) {
+                channel::mpsc(1 << 16)
+            }
+
+            /// A bound that is reached all the time.
+            fn open_with<T: Weight>(wait: Wait) -> (Sender<T>, Receiver<T>) {
+                channel::builder().wait(wait).capacity(3).mpsc()
+            }
+
+            fn put<T: Weight>(tx: &Sender<T>, value: T) -> Result<(), T> {
+                tx.try_send(value).map_err(channel::TrySendError::into_inner)
+            }
+
+            async fn send<T: Weight>(tx: &Sender<T>, value: T) -> Result<(), SendError<T>> {
+                tx.send(value).await
+            }
+
+            async fn send_all<T: Weight>(
+                tx: &Sender<T>,
+                values: impl IntoIterator<Item = T>,
+            ) -> Result<(), SendError<T>> {
+                tx.send_all(values).await
+            }
+
+            $($tests)*
+        }
+
         mod weighted {
             use super::*;
             use channel::weighted::{Receiver, Sender};

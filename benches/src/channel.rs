@@ -6,6 +6,7 @@
 //! On a machine with one CPU nothing is pinned.
 
 use std::{
+    ops::Range,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -15,6 +16,7 @@ use landbridge::channel::{self, Wait};
 
 use crate::{
     Config, Row,
+    allocations::live_during,
     threads::{cpu_time, pin_to},
 };
 
@@ -89,6 +91,39 @@ pub const ROWS: &[Row] = &[
                 1024,
                 Channel::OursInBatches(64),
                 Channel::OursInBatches(1),
+            )
+        },
+    },
+    Row {
+        name: "channel.mpsc4_cap64",
+        unit: "ns/message",
+        peer_name: "the best of tokio, flume, async-channel, kanal, crossfire",
+        goal: Some(0.60),
+        doc: "the same stream from four tasks on that worker, each with a sender of its own; the peer is \
+              whichever is the best of them in that round.",
+        round: |config| {
+            let messages = config.operations(MESSAGES);
+            config.both(
+                |_| nanos_per_message_of_four(Many::Ours(Wait::Adaptive), messages),
+                |_| {
+                    let peers = Many::PEERS.iter();
+                    peers
+                        .map(|peer| nanos_per_message_of_four(*peer, messages))
+                        .fold(f64::INFINITY, f64::min)
+                },
+            )
+        },
+    },
+    Row {
+        name: "channel.memory",
+        unit: "bytes",
+        peer_name: "tokio mpsc",
+        goal: Some(1.5),
+        doc: "what an idle channel for 64 messages of a usize keeps on the heap, with one sender.",
+        round: |config| {
+            config.both(
+                |_| bytes_kept_by(|| channel::mpsc::<usize>(64)),
+                |_| bytes_kept_by(|| tokio::sync::mpsc::channel::<usize>(64)),
             )
         },
     },
@@ -333,6 +368,97 @@ impl Channel {
     }
 }
 
+/// A channel of `u64` with many senders that is measured here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Many {
+    /// `landbridge::channel::mpsc`, with its wait policy.
+    Ours(Wait),
+    /// `tokio::sync::mpsc`.
+    Tokio,
+    /// `flume`.
+    Flume,
+    /// `async-channel`.
+    AsyncChannel,
+    /// `kanal`.
+    Kanal,
+    /// `crossfire`'s `mpsc`.
+    Crossfire,
+}
+
+impl Many {
+    /// All but ours.
+    pub const PEERS: [Self; 5] = [
+        Self::Tokio,
+        Self::Flume,
+        Self::AsyncChannel,
+        Self::Kanal,
+        Self::Crossfire,
+    ];
+
+    /// Sends `messages` through a channel for `capacity` of them, from four tasks.
+    pub fn measure(self, capacity: usize, messages: u64) -> Measured {
+        /// The channels differ in the names of their methods only.
+        macro_rules! cross_from_four {
+            ($channel:expr, $send:ident, $recv:ident) => {{
+                #[allow(unused_mut, reason = "some receivers are shared")]
+                let (tx, mut rx) = $channel;
+                let send = move |messages: Range<u64>| {
+                    let tx = tx.clone();
+                    async move {
+                        for message in messages {
+                            tx.$send(message).await.expect("a receiver");
+                        }
+                    }
+                };
+                let receive = async move {
+                    let mut sum = 0;
+                    for _ in 0..messages {
+                        // An `Option` of some, a `Result` of others.
+                        sum += rx.$recv().await.into_iter().sum::<u64>();
+                    }
+                    assert_eq!(sum, (0..messages).sum());
+                };
+                cross(four_tasks(messages, send), receive)
+            }};
+        }
+        match self {
+            Self::Ours(wait) => {
+                let builder = channel::builder().capacity(capacity).wait(wait);
+                cross_from_four!(builder.mpsc::<u64>(), send, recv)
+            }
+            Self::Tokio => {
+                cross_from_four!(tokio::sync::mpsc::channel::<u64>(capacity), send, recv)
+            }
+            Self::Flume => {
+                cross_from_four!(flume::bounded::<u64>(capacity), send_async, recv_async)
+            }
+            Self::AsyncChannel => {
+                cross_from_four!(async_channel::bounded::<u64>(capacity), send, recv)
+            }
+            Self::Kanal => {
+                cross_from_four!(kanal::bounded_async::<u64>(capacity), send, recv)
+            }
+            Self::Crossfire => {
+                cross_from_four!(crossfire::mpsc::bounded_async::<u64>(capacity), send, recv)
+            }
+        }
+    }
+}
+
+/// Four tasks on the runtime where this is polled, each with its share of the messages.
+async fn four_tasks<F>(messages: u64, send: impl Fn(Range<u64>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let share = |task: u64| messages * task / 4;
+    let tasks: Vec<_> = (0..4)
+        .map(|task| tokio::spawn(send(share(task)..share(task + 1))))
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+}
+
 /// What a run of a channel took, without starting the runtimes.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
@@ -346,6 +472,18 @@ pub struct Measured {
 pub fn nanos_per_message(channel: Channel, capacity: usize, messages: u64) -> f64 {
     let measured = channel.measure(capacity, messages, None);
     measured.wall.as_nanos() as f64 / messages as f64
+}
+
+/// One side of the row `channel.mpsc4_cap64`: wall time per message in nanoseconds.
+pub fn nanos_per_message_of_four(channel: Many, messages: u64) -> f64 {
+    channel.measure(64, messages).wall.as_nanos() as f64 / messages as f64
+}
+
+/// One side of the row `channel.memory`.
+fn bytes_kept_by<T>(channel: impl FnOnce() -> T) -> f64 {
+    let counted = live_during(async { channel() });
+    let (bytes, _channel) = futures::executor::block_on(counted);
+    bytes as f64
 }
 
 /// A pair of channels that is measured by round trips.

@@ -1,4 +1,4 @@
-use super::{Wait, Weight, spsc, unbounded, weighted};
+use super::{Wait, Weight, mpsc, spsc, unbounded, weighted};
 
 /// A channel's options; made by [`channel::builder`](super::builder()).
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Builder {
         self.send_wait(wait).recv_wait(wait)
     }
 
-    /// What the sender does before it sleeps, where it differs.
+    /// What a sender does before it sleeps, where it differs.
     pub fn send_wait(mut self, wait: Wait) -> Self {
         self.send_wait = wait;
         self
@@ -48,6 +48,15 @@ impl Builder {
     /// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
     pub fn spsc<T>(self) -> (spsc::Sender<T>, spsc::Receiver<T>) {
         spsc::channel(self.capacity, self.send_wait, self.recv_wait)
+    }
+
+    /// A channel with many senders and one receiver; see [`channel::mpsc`](super::mpsc()).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the capacity is more than 2^29, or its memory cannot be had.
+    pub fn mpsc<T>(self) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
+        mpsc::channel(self.capacity, self.send_wait, self.recv_wait)
     }
 
     /// A channel with any number of senders, without a bound; see [`channel::unbounded`](super::unbounded()).

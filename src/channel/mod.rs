@@ -16,6 +16,7 @@
 //! | channel | ends | bounded by |
 //! |---|---|---|
 //! | [`spsc()`] | one sender, one receiver | number of messages |
+//! | [`mpsc()`] | senders that can be cloned, one receiver | number of messages |
 //! | [`unbounded()`] | any number of senders, one receiver | nothing: a send never waits |
 //! | [`builder()`]`.bytes(..).mpsc()` | any number of senders, one receiver | what the messages weigh ([`weighted`]) |
 //! | [`oneshot`] | one sender, one receiver | one message |
@@ -40,7 +41,7 @@
 //!
 //! # Closing
 //!
-//! A channel is closed when either end is dropped, or by the receiver's `close`. The receiver still
+//! A channel is closed when its receiver or its last sender is dropped, or by the receiver's `close`. The receiver still
 //! gets everything that was sent before, then `None`; what is sent afterwards comes back in the error.
 //! There is no in between: a `send` that said `Ok` before the receiver was told `None` has been
 //! received. Messages that nobody receives are dropped, each exactly once.
@@ -69,6 +70,7 @@ mod loom_support;
 mod loom_unbounded;
 #[cfg(all(test, landbridge_loom))]
 mod loom_weighted;
+pub mod mpsc;
 mod queue;
 mod ring;
 mod room;
@@ -118,6 +120,40 @@ pub use crate::error::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvErr
 /// ```
 pub fn spsc<T>(capacity: usize) -> (spsc::Sender<T>, spsc::Receiver<T>) {
     builder().capacity(capacity).spsc()
+}
+
+/// A channel with any number of senders and one receiver, for `capacity` messages.
+///
+/// All memory is taken at once: a message's size and a byte for each of `capacity`, rounded up to a power
+/// of two. A capacity of 0 is taken as 1, as in [`spsc()`].
+///
+/// All ends can be sent to other threads, and used on any runtime or none, if `T` is `Send`.
+///
+/// # Panics
+///
+/// Panics if the capacity is more than 2^29, or its memory cannot be had.
+///
+/// # Examples
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use landbridge::channel;
+///
+/// let (tx, mut rx) = channel::mpsc::<String>(1024);
+/// for name in ["one", "other"] {
+///     let tx = tx.clone();
+///     std::thread::spawn(move || tx.blocking_send(name.into()));
+/// }
+/// drop(tx);
+///
+/// let mut received = vec![rx.recv().await, rx.recv().await];
+/// received.sort();
+/// assert_eq!(received, [Some("one".into()), Some("other".into())]);
+/// assert_eq!(rx.recv().await, None);
+/// # });
+/// ```
+pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
+    builder().capacity(capacity).mpsc()
 }
 
 /// A channel with any number of senders and one receiver, without a bound: a send never waits.

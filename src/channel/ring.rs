@@ -78,8 +78,8 @@ pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         tail: Padded(AtomicUsize::new(0)),
         head: Padded(AtomicUsize::new(0)),
         high_water: Padded(AtomicUsize::new(0)),
-        producer: Sleeper::new(),
-        consumer: Sleeper::new(),
+        producer: Padded(Sleeper::new()),
+        consumer: Padded(Sleeper::new()),
         slots: Slots(
             (0..kept)
                 .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
@@ -107,8 +107,8 @@ struct Shared<T> {
     head: Padded<AtomicUsize>,
     /// In steps, like the indices. Written by the producer, and rarely.
     high_water: Padded<AtomicUsize>,
-    producer: Sleeper,
-    consumer: Sleeper,
+    producer: Padded<Sleeper>,
+    consumer: Padded<Sleeper>,
     slots: Slots<T>,
     /// The capacity in steps.
     span: usize,

@@ -1,7 +1,6 @@
 use std::task::Waker;
 
 use crate::{
-    pad::Padded,
     sync::{Mutex, MutexGuard, lock},
     unwind::swallow,
 };
@@ -12,11 +11,11 @@ use crate::{
 /// the wake-up, either of which costs a hundred times as much; and because its order of acquisition
 /// spares the rest of the protocol its fences. Nobody else's code runs under it: wakers are cloned
 /// before and dropped or woken after.
-pub(super) struct Sleeper(Padded<Mutex<Option<Waker>>>);
+pub(super) struct Sleeper(Mutex<Option<Waker>>);
 
 impl Sleeper {
     pub(super) fn new() -> Self {
-        Self(Padded(Mutex::new(None)))
+        Self(Mutex::new(None))
     }
 
     /// From now on [`wake`](Self::wake) wakes `waker`.
@@ -46,6 +45,6 @@ impl Sleeper {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
-        lock(&self.0.0)
+        lock(&self.0)
     }
 }

@@ -92,9 +92,10 @@ impl SharedLook {
         Self(Mutex::new(Look::new(wait)))
     }
 
-    /// One for a further handle, which has its own experience.
+    /// One for a further handle. It begins with this one's experience: a handle that lives for a single
+    /// message would otherwise begin anew each time.
     pub(crate) fn another(&self) -> Self {
-        Self::new(self.lock().wait)
+        Self(Mutex::new(self.lock().clone()))
     }
 
     /// See [`Look::look`].
