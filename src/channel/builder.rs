@@ -1,4 +1,4 @@
-use super::{Wait, Weight, mpsc, spsc, unbounded, weighted};
+use super::{Wait, Weight, mpsc, pipe, spsc, unbounded, weighted};
 
 /// A channel's options; made by [`channel::builder`](super::builder()).
 #[derive(Clone, Debug)]
@@ -123,5 +123,10 @@ impl WeightBuilder {
     /// A channel with any number of senders and one receiver.
     pub fn mpsc<T: Weight>(self) -> (weighted::Sender<T>, weighted::Receiver<T>) {
         weighted::channel(self.bound, self.send_wait, self.recv_wait)
+    }
+
+    /// A stream of bytes from one writer to one reader; see [`channel::pipe`](super::pipe()).
+    pub fn pipe(self) -> (pipe::Writer, pipe::Reader) {
+        pipe::channel(self.bound, self.send_wait, self.recv_wait)
     }
 }

@@ -19,6 +19,7 @@
 //! | [`mpsc()`] | senders that can be cloned, one receiver | number of messages |
 //! | [`unbounded()`] | any number of senders, one receiver | nothing: a send never waits |
 //! | [`builder()`]`.bytes(..).mpsc()` | any number of senders, one receiver | what the messages weigh ([`weighted`]) |
+//! | [`pipe()`] | one writer, one reader, of bytes | number of bytes |
 //! | [`oneshot`] | one sender, one receiver | one message |
 //! | [`watch`] | many senders, many receivers, each of which sees the latest | one message |
 //! | [`broadcast`] | many senders, many receivers, each of which sees all | number of messages; who is slow misses the oldest |
@@ -63,6 +64,8 @@ mod builder;
 mod chunks;
 mod inbox;
 #[cfg(all(test, landbridge_loom))]
+mod loom_pipe;
+#[cfg(all(test, landbridge_loom))]
 mod loom_spsc;
 #[cfg(all(test, landbridge_loom))]
 mod loom_support;
@@ -71,6 +74,7 @@ mod loom_unbounded;
 #[cfg(all(test, landbridge_loom))]
 mod loom_weighted;
 pub mod mpsc;
+pub mod pipe;
 mod queue;
 mod ring;
 mod room;
@@ -184,6 +188,39 @@ pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
 /// ```
 pub fn unbounded<T>() -> (unbounded::Sender<T>, unbounded::Receiver<T>) {
     builder().unbounded()
+}
+
+/// A stream of bytes from one writer to one reader, of which `capacity` are under way at most.
+///
+/// [`pipe`](mod@pipe) says what it does: owned buffers cross without a copy and come back empty, and both ends
+/// speak both runtimes' I/O traits. A capacity of 0 is taken as 1; the largest is a quarter of the address space.
+///
+/// Both ends can be sent to another thread, and used on any runtime or none.
+///
+/// # Examples
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use landbridge::channel;
+///
+/// let (mut writer, mut reader) = channel::pipe(64 * 1024);
+/// for line in ["one\n", "other\n"] {
+///     let mut buffer = writer.empty();
+///     buffer.extend(line.as_bytes());
+///     writer.send(&mut buffer).await?;
+/// }
+/// drop(writer);
+///
+/// let mut text = Vec::new();
+/// while let Some(buffer) = reader.recv().await {
+///     text.extend(&buffer);
+///     reader.give_back(buffer);
+/// }
+/// assert_eq!(text, b"one\nother\n");
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+pub fn pipe(capacity: usize) -> (pipe::Writer, pipe::Reader) {
+    builder().bytes(capacity).pipe()
 }
 
 /// Starts to describe a channel.
