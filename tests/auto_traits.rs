@@ -262,6 +262,8 @@ fn channel_handles_cross_threads_if_and_only_if_their_messages_are_send() {
         channel::weighted::WeakSender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
         channel::weighted::Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
         channel::weighted::Permit<'static, Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::pipe::Writer: [Send, Sync, Unpin, Debug, !Clone];
+        channel::pipe::Reader: [Send, Sync, Unpin, Debug, !Clone];
         channel::Builder: [Send, Sync, Unpin, Debug];
         channel::WeightBuilder: [Send, Sync, Unpin, Debug];
         SendError<Moves>: [Send, !Sync, Unpin, Debug];

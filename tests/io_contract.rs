@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use io_support::tls::handshake;
 use io_support::{Hostile, on_each_driver, pattern, settle};
+use landbridge::channel;
 use landbridge::io::{CompioAsTokio, IntoCompioIo, IntoTokioIo, TokioAsCompio};
 use landbridge::rt::spawn_local;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -99,6 +100,26 @@ mod fixture {
         let (ours, peer) = tokio::io::duplex(11);
         let ours = TokioAsCompio::new(Hostile::new(ours));
         (CompioAsTokio::with_capacity(ours, 1), peer)
+    }
+
+    /// Two pipes of `channel::pipe`, through Tokio's traits.
+    pub(super) fn channel_pipes() -> (impl Stream, impl Stream) {
+        let ((our_writer, peer_reader), (peer_writer, our_reader)) =
+            (channel::pipe(4096), channel::pipe(4096));
+        (
+            tokio::io::join(our_reader, our_writer),
+            tokio::io::join(peer_reader, peer_writer),
+        )
+    }
+
+    /// The same with ours through Compio's traits.
+    pub(super) fn channel_pipes_of_compio() -> (impl Stream, impl Stream) {
+        let ((our_writer, peer_reader), (peer_writer, our_reader)) =
+            (channel::pipe(4096), channel::pipe(4096));
+        (
+            CompioAsTokio::new((our_reader, our_writer)),
+            tokio::io::join(peer_reader, peer_writer),
+        )
     }
 
     /// Tokio's TLS over a shim over Compio's socket.
@@ -476,6 +497,8 @@ contract!(
     tokio_unix_twice,
     hostile_pipe,
     hostile_pipe_and_tiny_buffers,
+    channel_pipes,
+    channel_pipes_of_compio,
 );
 
 /// What holds of TLS as well. Without a flush it may keep bytes to itself, and its end is a message:
