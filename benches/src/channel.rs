@@ -13,11 +13,12 @@ use std::{
 };
 
 use landbridge::channel::{self, Wait};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     Config, Row,
     allocations::live_during,
-    threads::{cpu_time, pin_to},
+    threads::{cpu_time, pin_to, process_cpu_time},
 };
 
 /// The rows of this group.
@@ -128,6 +129,23 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "channel.pipe_64k",
+        unit: "us/MiB",
+        peer_name: "tokio::io::duplex",
+        goal: Some(0.50),
+        doc: "bytes in chunks of 64 KiB from a task on Tokio with one worker to a task on a Compio thread, at \
+              most 256 KiB under way: ours in owned buffers that come back, the peer's by `write_all` and \
+              `read_exact`. The writer fills each chunk anew, the reader looks at its ends. CPU time of the \
+              process for each MiB. The two threads are pinned to a CPU each.",
+        round: |config| {
+            let mebibytes = config.operations(MEBIBYTES);
+            config.both(
+                |_| cpu_per_mebibyte(Bytes::Ours, mebibytes),
+                |_| cpu_per_mebibyte(Bytes::Duplex, mebibytes),
+            )
+        },
+    },
+    Row {
         name: "channel.unbounded",
         unit: "ns/message",
         peer_name: "the best of tokio, flume",
@@ -155,6 +173,9 @@ fn streams(config: &Config, capacity: usize, ours: Channel, peer: Channel) -> (f
         |_| nanos_per_message(peer, capacity, messages),
     )
 }
+
+/// MiB in one round of the pipe.
+const MEBIBYTES: u64 = 256;
 
 /// Round trips in one round of the ping-pong.
 const TRIPS: u64 = 5_000;
@@ -484,6 +505,66 @@ fn bytes_kept_by<T>(channel: impl FnOnce() -> T) -> f64 {
     let counted = live_during(async { channel() });
     let (bytes, _channel) = futures::executor::block_on(counted);
     bytes as f64
+}
+
+/// A stream of bytes that is measured by its CPU time.
+#[derive(Clone, Copy, Debug)]
+enum Bytes {
+    Ours,
+    Duplex,
+}
+
+/// One side of the row `channel.pipe_64k`: CPU time of the process in microseconds.
+fn cpu_per_mebibyte(stream: Bytes, mebibytes: u64) -> f64 {
+    const CHUNK: usize = 64 * 1024;
+    const UNDER_WAY: usize = 4 * CHUNK;
+    let chunks = mebibytes * 16;
+    let check = |buffer: &[u8], chunk: u64| {
+        let expected = Some(&(chunk as u8));
+        assert_eq!((buffer.first(), buffer.last()), (expected, expected));
+    };
+    let before = process_cpu_time();
+    match stream {
+        Bytes::Ours => {
+            let (mut writer, mut reader) = channel::pipe(UNDER_WAY);
+            cross(
+                async move {
+                    for chunk in 0..chunks {
+                        let mut buffer = writer.empty();
+                        buffer.resize(CHUNK, chunk as u8);
+                        writer.send(&mut buffer).await.expect("a reader");
+                    }
+                },
+                async move {
+                    for chunk in 0..chunks {
+                        let buffer = reader.recv().await.expect("a chunk");
+                        check(&buffer, chunk);
+                        reader.give_back(buffer);
+                    }
+                },
+            )
+        }
+        Bytes::Duplex => {
+            let (mut writer, mut reader) = tokio::io::duplex(UNDER_WAY);
+            cross(
+                async move {
+                    let mut buffer = vec![0; CHUNK];
+                    for chunk in 0..chunks {
+                        buffer.fill(chunk as u8);
+                        writer.write_all(&buffer).await.expect("a reader");
+                    }
+                },
+                async move {
+                    let mut buffer = vec![0; CHUNK];
+                    for chunk in 0..chunks {
+                        reader.read_exact(&mut buffer).await.expect("a chunk");
+                        check(&buffer, chunk);
+                    }
+                },
+            )
+        }
+    };
+    (process_cpu_time() - before).as_secs_f64() * 1e6 / mebibytes as f64
 }
 
 /// A pair of channels that is measured by round trips.
