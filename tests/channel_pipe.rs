@@ -713,7 +713,7 @@ proptest! {
     #[test]
     fn it_is_a_queue_of_bytes(
         capacity in 1..100_usize,
-        steps in prop::collection::vec(step(), 1..200),
+        steps in prop::collection::vec(step(), 1..120),
     ) {
         let (mut writer, mut reader) = channel::builder().bytes(capacity).wait(Wait::Park).pipe();
         let (mut queue, mut next, mut closed) = (VecDeque::new(), 0, false);

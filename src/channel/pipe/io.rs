@@ -93,11 +93,11 @@ impl AsyncWrite for Writer {
 /// As Tokio's trait, with owned buffers.
 impl compio_io::AsyncRead for Reader {
     async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
-        TokioAsCompio::new(self).read(buf).await
+        compio_io::AsyncRead::read(&mut TokioAsCompio::new(self), buf).await
     }
 
     async fn read_vectored<V: IoVectoredBufMut>(&mut self, buf: V) -> BufResult<usize, V> {
-        TokioAsCompio::new(self).read_vectored(buf).await
+        compio_io::AsyncRead::read_vectored(&mut TokioAsCompio::new(self), buf).await
     }
 }
 
@@ -105,11 +105,11 @@ impl compio_io::AsyncRead for Reader {
 /// [`send`](Writer::send) is without a copy.
 impl compio_io::AsyncWrite for Writer {
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
-        TokioAsCompio::new(self).write(buf).await
+        compio_io::AsyncWrite::write(&mut TokioAsCompio::new(self), buf).await
     }
 
     async fn write_vectored<V: IoVectoredBuf>(&mut self, buf: V) -> BufResult<usize, V> {
-        TokioAsCompio::new(self).write_vectored(buf).await
+        compio_io::AsyncWrite::write_vectored(&mut TokioAsCompio::new(self), buf).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

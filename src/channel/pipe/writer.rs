@@ -161,7 +161,8 @@ impl Writer {
     /// let mut buffer = Vec::with_capacity(4096);
     /// buffer.extend(b"first");
     /// writer.send(&mut buffer).await?;
-    /// reader.give_back(reader.recv().await.unwrap());
+    /// let received = reader.recv().await.unwrap();
+    /// reader.give_back(received);
     ///
     /// let buffer = writer.empty();
     /// assert_eq!((buffer.len(), buffer.capacity()), (0, 4096));
@@ -174,7 +175,7 @@ impl Writer {
 
     /// Ends the stream; the reader gets what was written, then the end. A second time it does nothing.
     ///
-    /// It has the name that no trait's method has: those of both traits, which do the same, are `shutdown`.
+    /// Both traits' `shutdown` does the same; this one is for who has neither trait at hand.
     pub fn shut_down(&mut self) {
         self.chunks.close();
     }
