@@ -39,6 +39,7 @@
 //! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |
 //! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()), [`channel::mpsc`](channel::mpsc()) | a wake-up when the other side sleeps |
+//! | bytes stream from one side to the other | [`channel::pipe`](channel::pipe()) | the same; owned buffers without a copy |
 //! | a library serves both runtimes | [`rt::spawn_local`], [`time`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
 //! | a pool is to be watched | [`CompioPool::metrics`](pool::CompioPool::metrics), [`dump`](pool::CompioPool::dump), features `metrics` and `tracing` | always on; memory that the workers write anyway |

@@ -110,20 +110,21 @@ fn borrowed_calls_use_the_buffers_that_come_back() {
         assert!(try_read(&mut reader, 9000).is_ready());
         assert!(poll(writer.write(&[1; 3000])).is_ready());
     }
-    assert_eq!(reader.try_recv().unwrap().as_ptr(), there);
+    let last = reader.try_recv().unwrap();
+    assert_eq!(last.as_ptr(), there);
 }
 
 /// One large message must not be remembered for ever, 32 times over, by a pipe that is bounded.
 #[test]
 fn what_is_kept_for_reuse_is_bounded() {
-    let (mut writer, mut reader) = channel::pipe(100);
+    let (mut writer, mut reader) = channel::pipe(320);
     let kept = |writer: &mut Writer| -> Vec<usize> {
         std::iter::from_fn(|| Some(writer.empty().capacity()).filter(|it| *it > 0)).collect()
     };
     for _ in 0..10 {
-        reader.give_back(Vec::with_capacity(60));
+        reader.give_back(Vec::with_capacity(200));
     }
-    assert_eq!(kept(&mut writer), [60; 3]);
+    assert_eq!(kept(&mut writer), [200; 3]);
     for _ in 0..10 {
         reader.give_back(Vec::with_capacity(10_000));
     }
@@ -131,8 +132,7 @@ fn what_is_kept_for_reuse_is_bounded() {
     for _ in 0..100 {
         reader.give_back(Vec::with_capacity(1));
     }
-    let count = kept(&mut writer).len();
-    assert!((CHUNKS - 7..=64).contains(&count), "{count}");
+    assert_eq!(kept(&mut writer), [1; CHUNKS]);
     drop(writer);
     reader.give_back(Vec::with_capacity(1));
 }
