@@ -1,5 +1,5 @@
-//! What the channels with many senders allocate: little when idle, nothing per message, and a burst's
-//! memory comes back.
+//! What the channels with many senders and the pipe allocate: little when idle, nothing per message, and a
+//! burst's memory comes back.
 
 #![cfg(not(landbridge_loom))]
 
@@ -7,10 +7,11 @@ mod channel_support;
 #[path = "support/counting.rs"]
 mod counting;
 
-use std::pin::pin;
+use std::{pin::pin, task::Poll};
 
 use channel_support::poll;
 use landbridge::channel;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What `f` leaves allocated, with what it returns.
 fn live<T>(f: impl FnOnce() -> T) -> (isize, T) {
@@ -32,6 +33,8 @@ fn an_idle_channel_is_small() {
     assert!(bytes <= 768, "{bytes} bytes");
     let (bytes, _ends) = live(|| channel::builder().bytes(1 << 20).mpsc::<Vec<u8>>());
     assert!(bytes <= 1280, "{bytes} bytes");
+    let (bytes, _ends) = live(|| channel::pipe(1 << 20));
+    assert!(bytes <= 4096, "{bytes} bytes");
 }
 
 /// One bad minute must not cost the memory of it for ever.
@@ -99,6 +102,35 @@ fn senders_that_wait_allocate_nothing_in_steady_use() {
         rx.try_recv().unwrap();
     };
     round();
+    round();
+    assert_eq!(calls(|| (0..100).for_each(|_| round())), 0);
+}
+
+/// The buffers that come back are all that a steady stream of bytes needs, whichever calls it is made of.
+#[test]
+fn a_pipe_in_steady_use_allocates_nothing() {
+    const SIZE: usize = 4096;
+    let (mut writer, mut reader) = channel::pipe(8 * SIZE);
+    let mut target = [0; SIZE];
+    let mut round = || {
+        for _ in 0..4 {
+            let mut buffer = writer.empty();
+            buffer.resize(SIZE, 1);
+            assert!(poll(writer.send(&mut buffer)).is_ready());
+            assert!(poll(writer.write(&[2; SIZE])).is_ready());
+        }
+        assert!(poll(writer.write(&[3; SIZE])).is_pending());
+        for _ in 0..2 {
+            let Poll::Ready(Some(buffer)) = poll(reader.recv()) else {
+                panic!("there is a buffer");
+            };
+            reader.give_back(buffer);
+            for _ in 0..3 {
+                assert!(poll(reader.read(&mut target)).is_ready());
+            }
+        }
+        assert!(poll(reader.recv()).is_pending());
+    };
     round();
     assert_eq!(calls(|| (0..100).for_each(|_| round())), 0);
 }

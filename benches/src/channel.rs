@@ -13,12 +13,12 @@ use std::{
 };
 
 use landbridge::channel::{self, Wait};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     Config, Row,
     allocations::live_during,
-    threads::{cpu_time, pin_to, process_cpu_time},
+    threads::{cpu_time, pin_to},
 };
 
 /// The rows of this group.
@@ -135,13 +135,41 @@ pub const ROWS: &[Row] = &[
         goal: Some(0.50),
         doc: "bytes in chunks of 64 KiB from a task on Tokio with one worker to a task on a Compio thread, at \
               most 256 KiB under way: ours in owned buffers that come back, the peer's by `write_all` and \
-              `read_exact`. The writer fills each chunk anew, the reader looks at its ends. CPU time of the \
-              process for each MiB. The two threads are pinned to a CPU each.",
+              `read_exact`. The writer fills each chunk anew, the reader looks at its ends. CPU time of both \
+              threads for each MiB. The two threads are pinned to a CPU each.",
         round: |config| {
             let mebibytes = config.operations(MEBIBYTES);
             config.both(
-                |_| cpu_per_mebibyte(Bytes::Ours, mebibytes),
-                |_| cpu_per_mebibyte(Bytes::Duplex, mebibytes),
+                |_| cpu_per_mebibyte(Bytes::Ours, 64 * 1024, 64 * 1024, mebibytes),
+                |_| cpu_per_mebibyte(Bytes::Duplex, 64 * 1024, 64 * 1024, mebibytes),
+            )
+        },
+    },
+    Row {
+        name: "channel.pipe_64k_borrowed",
+        unit: "us/MiB",
+        peer_name: "tokio::io::duplex",
+        goal: None,
+        doc: "the same through Tokio's traits on both sides.",
+        round: |config| {
+            let mebibytes = config.operations(MEBIBYTES);
+            config.both(
+                |_| cpu_per_mebibyte(Bytes::OursBorrowed, 64 * 1024, 64 * 1024, mebibytes),
+                |_| cpu_per_mebibyte(Bytes::Duplex, 64 * 1024, 64 * 1024, mebibytes),
+            )
+        },
+    },
+    Row {
+        name: "channel.pipe_small",
+        unit: "us/MiB",
+        peer_name: "tokio::io::duplex",
+        goal: None,
+        doc: "the same by `write_all` of 64 bytes and `read_exact` of 4 KiB.",
+        round: |config| {
+            let mebibytes = config.operations(MEBIBYTES / 16);
+            config.both(
+                |_| cpu_per_mebibyte(Bytes::OursBorrowed, 64, 4096, mebibytes),
+                |_| cpu_per_mebibyte(Bytes::Duplex, 64, 4096, mebibytes),
             )
         },
     },
@@ -487,6 +515,8 @@ pub struct Measured {
     pub wall: Duration,
     /// Of the Compio thread, in user and kernel, meanwhile. Zero where it cannot be had.
     pub receiver_cpu: Duration,
+    /// The same of Tokio's worker.
+    pub sender_cpu: Duration,
 }
 
 /// One side of the rows of streams, for any channel: wall time per message in nanoseconds.
@@ -510,61 +540,82 @@ fn bytes_kept_by<T>(channel: impl FnOnce() -> T) -> f64 {
 /// A stream of bytes that is measured by its CPU time.
 #[derive(Clone, Copy, Debug)]
 enum Bytes {
+    /// By owned buffers.
     Ours,
+    /// By Tokio's traits.
+    OursBorrowed,
     Duplex,
 }
 
-/// One side of the row `channel.pipe_64k`: CPU time of the process in microseconds.
-fn cpu_per_mebibyte(stream: Bytes, mebibytes: u64) -> f64 {
-    const CHUNK: usize = 64 * 1024;
-    const UNDER_WAY: usize = 4 * CHUNK;
-    let chunks = mebibytes * 16;
-    let check = |buffer: &[u8], chunk: u64| {
-        let expected = Some(&(chunk as u8));
-        assert_eq!((buffer.first(), buffer.last()), (expected, expected));
-    };
-    let before = process_cpu_time();
-    match stream {
+/// At most so much is under way.
+const UNDER_WAY: usize = 256 * 1024;
+
+/// What the rows of the pipe measure: CPU time of both threads in microseconds. The reader looks at both ends
+/// of what it has read.
+fn cpu_per_mebibyte(stream: Bytes, written: usize, read: usize, mebibytes: u64) -> f64 {
+    let total = mebibytes as usize * 1024 * 1024;
+    let measured = match stream {
         Bytes::Ours => {
             let (mut writer, mut reader) = channel::pipe(UNDER_WAY);
             cross(
                 async move {
-                    for chunk in 0..chunks {
+                    for chunk in 0..total / written {
                         let mut buffer = writer.empty();
-                        buffer.resize(CHUNK, chunk as u8);
+                        buffer.resize(written, chunk as u8);
                         writer.send(&mut buffer).await.expect("a reader");
                     }
                 },
                 async move {
-                    for chunk in 0..chunks {
+                    for chunk in 0..total / written {
                         let buffer = reader.recv().await.expect("a chunk");
-                        check(&buffer, chunk);
+                        check(&buffer, chunk, chunk);
                         reader.give_back(buffer);
                     }
                 },
             )
         }
+        Bytes::OursBorrowed => {
+            let (writer, reader) = channel::pipe(UNDER_WAY);
+            borrowed(writer, reader, total, written, read)
+        }
         Bytes::Duplex => {
-            let (mut writer, mut reader) = tokio::io::duplex(UNDER_WAY);
-            cross(
-                async move {
-                    let mut buffer = vec![0; CHUNK];
-                    for chunk in 0..chunks {
-                        buffer.fill(chunk as u8);
-                        writer.write_all(&buffer).await.expect("a reader");
-                    }
-                },
-                async move {
-                    let mut buffer = vec![0; CHUNK];
-                    for chunk in 0..chunks {
-                        reader.read_exact(&mut buffer).await.expect("a chunk");
-                        check(&buffer, chunk);
-                    }
-                },
-            )
+            let (writer, reader) = tokio::io::duplex(UNDER_WAY);
+            borrowed(writer, reader, total, written, read)
         }
     };
-    (process_cpu_time() - before).as_secs_f64() * 1e6 / mebibytes as f64
+    (measured.sender_cpu + measured.receiver_cpu).as_secs_f64() * 1e6 / mebibytes as f64
+}
+
+/// `total` bytes by `write_all` and `read_exact`, so many at a time; `read` is a multiple of `written`.
+fn borrowed(
+    mut writer: impl AsyncWrite + Unpin + Send + 'static,
+    mut reader: impl AsyncRead + Unpin + Send + 'static,
+    total: usize,
+    written: usize,
+    read: usize,
+) -> Measured {
+    cross(
+        async move {
+            let mut buffer = vec![0; written];
+            for chunk in 0..total / written {
+                buffer.fill(chunk as u8);
+                writer.write_all(&buffer).await.expect("a reader");
+            }
+        },
+        async move {
+            let mut buffer = vec![0; read];
+            let each = read / written;
+            for chunk in 0..total / read {
+                reader.read_exact(&mut buffer).await.expect("a chunk");
+                check(&buffer, chunk * each, (chunk + 1) * each - 1);
+            }
+        },
+    )
+}
+
+fn check(buffer: &[u8], first: usize, last: usize) {
+    let expected = (Some(first as u8), Some(last as u8));
+    assert_eq!((buffer.first().copied(), buffer.last().copied()), expected);
 }
 
 /// A pair of channels that is measured by round trips.
@@ -663,11 +714,16 @@ fn cross(
     });
     is_ready.recv().expect("a thread that starts");
     let start = Instant::now();
-    let sender = tokio.spawn(send);
+    let sender = tokio.spawn(async {
+        let cpu = cpu_time();
+        send.await;
+        cpu_time() - cpu
+    });
     let (end, receiver_cpu) = receiver.join().expect("no panic");
-    tokio.block_on(sender).expect("no panic");
+    let sender_cpu = tokio.block_on(sender).expect("no panic");
     Measured {
         wall: end - start,
         receiver_cpu,
+        sender_cpu,
     }
 }
