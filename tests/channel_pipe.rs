@@ -199,18 +199,83 @@ fn a_buffer_heavier_than_the_capacity_is_sent_alone() {
     );
 }
 
-/// Bytes are not all that a chunk costs: a write of one byte each would make a buffer of each byte.
+/// Bytes are not all that a chunk costs: a send of one byte each would make a buffer of each byte.
 #[test]
-fn small_writes_do_not_pile_up() {
+fn small_chunks_do_not_pile_up() {
     let (mut writer, mut reader) = channel::pipe(1 << 20);
-    let mut written = 0;
-    while poll(writer.write(&[byte(written)])).is_ready() {
-        written += 1;
+    let mut sent = 0;
+    while writer.try_send(&mut vec![byte(sent)]).is_ok() {
+        sent += 1;
     }
-    assert_eq!(written, CHUNKS);
+    assert_eq!(sent, CHUNKS);
     // A read takes them as one.
     assert_eq!(try_read(&mut reader, 100), Poll::Ready(bytes(0..CHUNKS)));
-    assert!(poll(writer.write(&[1])).is_ready());
+    writer.try_send(&mut vec![1]).unwrap();
+}
+
+/// Whoever writes byte by byte gets all of the room, and not a wake-up of the reader for each.
+#[test]
+fn small_writes_gather_until_they_are_read() {
+    let (mut writer, mut reader) = channel::pipe(100 * CHUNKS);
+    let (wakes, waker) = Wakes::new();
+    for lap in 0..3 {
+        assert!(poll_once(&waker, reader.recv()).is_pending());
+        let (mut written, mut pending) = (0, 0);
+        // Once it is only the neighbours' turn.
+        while pending < 2 {
+            match poll(writer.write(&[byte(written)])) {
+                Poll::Ready(count) => {
+                    written += count.unwrap();
+                    pending = 0;
+                }
+                Poll::Pending => pending += 1,
+            }
+        }
+        assert_eq!(written, 100 * CHUNKS);
+        assert_eq!(wakes.count(), lap + 1);
+        let mut chunks = 0;
+        let mut read = Vec::new();
+        while let Ok(chunk) = reader.try_recv() {
+            read.extend(chunk);
+            chunks += 1;
+        }
+        assert_eq!((chunks, read), (CHUNKS, bytes(0..written)));
+    }
+}
+
+/// It is one stream of bytes, so nothing may gather ahead of what was sent before it.
+#[test]
+fn small_writes_gather_behind_nothing_that_was_followed() {
+    let (mut writer, mut reader) = channel::pipe(100 * CHUNKS);
+    assert!(poll(writer.write(b"one ")).is_ready());
+    assert!(poll(writer.write(b"two ")).is_ready());
+    writer.try_send(&mut b"three ".to_vec()).unwrap();
+    assert!(poll(writer.write(b"four ")).is_ready());
+    assert!(poll(writer.write(&[b'5'; 101])).is_ready());
+    assert!(poll(writer.write(b" six")).is_ready());
+    writer.shut_down();
+    for expected in [&b"one two "[..], b"three ", b"four ", &[b'5'; 101], b" six"] {
+        assert_eq!(reader.try_recv().as_deref(), Ok(expected));
+    }
+    assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
+}
+
+/// A write is not accepted that nobody can read, also where there would be no need to ask the reader.
+#[test]
+fn a_small_write_after_the_end_is_refused() {
+    for shut_down in [false, true] {
+        let (mut writer, mut reader) = channel::pipe(100 * CHUNKS);
+        assert!(poll(writer.write(b"before")).is_ready());
+        if shut_down {
+            writer.shut_down();
+        } else {
+            reader.close();
+        }
+        let error = block_on(writer.write(b"after")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        assert_eq!(reader.try_recv().as_deref(), Ok(&b"before"[..]));
+        assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
+    }
 }
 
 /// A wake-up costs more than the bytes: one for a read, and none before there is what is waited for.

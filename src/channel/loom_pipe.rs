@@ -3,13 +3,19 @@
 //! Each has been seen to fail: `docs/loom.md` has the mutations. A wake-up that is lost shows as a
 //! deadlock, which loom reports. The ring that carries the chunks has models of its own.
 
-use std::{future::poll_fn, io::ErrorKind};
+use std::{
+    future::poll_fn,
+    io::{self, ErrorKind},
+};
 
 use loom::{future::block_on, thread};
 
 use super::loom_support::poll_and_drop;
 use crate::{
-    channel::{self, pipe::Reader},
+    channel::{
+        self,
+        pipe::{Reader, Writer},
+    },
     error::TryRecvError,
 };
 
@@ -21,6 +27,14 @@ async fn read(reader: &mut Reader, count: usize) -> Vec<u8> {
         reader.consume(1);
     }
     bytes
+}
+
+/// A borrowed write of one byte.
+async fn write(writer: &mut Writer, byte: u8) -> io::Result<()> {
+    let slice = [byte];
+    let count = poll_fn(|cx| writer.poll_write_slices(cx, 1, std::iter::once(&slice[..]))).await?;
+    assert_eq!(count, 1);
+    Ok(())
 }
 
 /// A writer that sleeps at a full pipe is woken by the next chunk that is received.
@@ -188,5 +202,70 @@ fn no_wake_up_by_the_close_is_lost() {
         let watching = thread::spawn(move || block_on(writer.closed()));
         drop(reader);
         watching.join().unwrap();
+    });
+}
+
+/// Small writes that gather as the reader takes them out: each byte once, in order, and a reader that sleeps is
+/// woken.
+#[test]
+fn no_byte_is_lost_or_doubled_while_small_writes_gather() {
+    loom::model(|| {
+        // A share is two bytes.
+        let (mut writer, mut reader) = channel::pipe(64);
+        let writing = thread::spawn(move || {
+            block_on(async {
+                for byte in 0..2 {
+                    write(&mut writer, byte).await.unwrap();
+                }
+            });
+        });
+        assert_eq!(block_on(read(&mut reader, 9)), [0, 1]);
+        writing.join().unwrap();
+    });
+}
+
+/// What is sent after small writes comes after them, and small writes after that.
+#[test]
+fn nothing_gathers_behind_what_was_sent_later() {
+    loom::model(|| {
+        let (mut writer, mut reader) = channel::pipe(64);
+        let writing = thread::spawn(move || {
+            block_on(async {
+                write(&mut writer, 0).await.unwrap();
+                writer.send(&mut vec![1]).await.unwrap();
+                write(&mut writer, 2).await.unwrap();
+            });
+            writer
+        });
+        assert_eq!(block_on(read(&mut reader, 3)), [0, 1, 2]);
+        drop(writing.join().unwrap());
+    });
+}
+
+/// A small write that says `Ok` as the reader closes is read.
+#[test]
+fn what_has_gathered_as_the_reader_closes_is_received_or_refused() {
+    loom::model(|| {
+        let (mut writer, mut reader) = channel::pipe(64);
+        let writing = thread::spawn(move || {
+            block_on(async {
+                let mut written = 0;
+                while written < 2 && write(&mut writer, written).await.is_ok() {
+                    written += 1;
+                }
+                written
+            })
+        });
+        reader.close();
+        let mut received = Vec::new();
+        let end = loop {
+            match reader.try_recv() {
+                Ok(chunk) => received.extend(chunk),
+                Err(end) => break end,
+            }
+        };
+        assert_eq!(end, TryRecvError::Closed);
+        let written = writing.join().unwrap();
+        assert_eq!(received, (0..written).collect::<Vec<_>>());
     });
 }

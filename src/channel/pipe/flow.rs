@@ -34,7 +34,7 @@ const UNIT: usize = 4;
 /// The largest bound.
 const MOST: usize = usize::MAX / UNIT;
 
-/// So many chunks at once, at most: their slots, both ways, are about 1.5 KiB.
+/// So many chunks at once, at most: their slots, both ways and where they gather, are about 2.3 KiB.
 const SHARES: usize = 32;
 
 pub(super) struct Flow {
@@ -62,6 +62,11 @@ impl Flow {
         self.bound
     }
 
+    /// What a chunk takes at least.
+    pub(super) fn share(&self) -> usize {
+        self.share
+    }
+
     /// The most chunks that are under way at once.
     pub(super) fn chunks(&self) -> usize {
         self.bound / self.share
@@ -79,7 +84,7 @@ impl Flow {
 
     /// How many bytes a chunk may have now; 0 if not even one would fit. Asked by the writer, whose
     /// alone it is to make it less.
-    #[cfg(feature = "shim")]
+    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
     pub(super) fn room(&self) -> usize {
         let room = self.bound - self.word.0.load(Acquire) / UNIT;
         if room < self.share { 0 } else { room }

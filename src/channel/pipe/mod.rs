@@ -16,8 +16,9 @@
 //! `AsyncBufRead` and `AsyncWrite`, Compio's `AsyncRead` and `AsyncWrite`. A write copies into one of the buffers
 //! that came back, a read copies out of them. All of it is one stream of bytes, in order.
 //!
-//! A write that has been accepted is there to be read; flushing does nothing. Small writes are not put
-//! together, since nobody may wait for a second one; a read takes from as many as fill its buffer.
+//! A write that has been accepted is there to be read; flushing does nothing. Small writes gather in one
+//! buffer, of a 32nd of the capacity or 8 KiB, for as long as the reader has not come to it. A read takes from as
+//! many buffers as fill its own.
 //!
 //! # What fits
 //!
@@ -32,6 +33,7 @@
 //! [`BrokenPipe`](std::io::ErrorKind::BrokenPipe), and the buffer stays with the caller.
 
 mod flow;
+mod gathered;
 #[cfg(feature = "shim")]
 mod io;
 mod reader;
@@ -41,7 +43,7 @@ mod writer;
 pub use reader::Reader;
 pub use writer::Writer;
 
-use self::{flow::Flow, spares::spares};
+use self::{flow::Flow, gathered::Gathered, spares::spares};
 use super::{Wait, ring::ring};
 use crate::sync::Arc;
 
@@ -50,8 +52,9 @@ pub(super) fn channel(capacity: usize, write_wait: Wait, read_wait: Wait) -> (Wr
     // There is a slot for every chunk that there may be.
     let (producer, consumer) = ring(flow.chunks());
     let (giver, taker) = spares(flow.chunks(), flow.bound().saturating_mul(2));
+    let gathered = Arc::new(Gathered::new(flow.chunks()));
     (
-        Writer::new(producer, taker, flow.clone(), write_wait),
-        Reader::new(consumer, giver, flow, read_wait),
+        Writer::new(producer, taker, flow.clone(), gathered.clone(), write_wait),
+        Reader::new(consumer, giver, flow, gathered, read_wait),
     )
 }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{flow::Flow, spares::Giver};
+use super::{flow::Flow, gathered::Gathered, spares::Giver};
 use crate::{
     channel::{Look, Wait, budget::Budget, ring::Consumer},
     error::TryRecvError,
@@ -21,6 +21,7 @@ pub struct Reader {
     chunks: Consumer<Vec<u8>>,
     spares: Giver,
     flow: Arc<Flow>,
+    gathered: Arc<Gathered>,
     /// The chunk that is being read. It goes back as soon as all of it has been.
     current: Vec<u8>,
     /// How much of it has been read.
@@ -34,12 +35,14 @@ impl Reader {
         chunks: Consumer<Vec<u8>>,
         spares: Giver,
         flow: Arc<Flow>,
+        gathered: Arc<Gathered>,
         wait: Wait,
     ) -> Self {
         Self {
             chunks,
             spares,
             flow,
+            gathered,
             current: Vec::new(),
             read: 0,
             look: Look::new(wait),
@@ -167,7 +170,9 @@ impl Reader {
     /// The same without waiting.
     fn next_chunk(&mut self) -> Result<(), TryRecvError> {
         if self.unread().is_empty() {
-            self.current = self.chunks.pop()?;
+            let chunk = self.chunks.pop()?;
+            let is_mark = chunk.capacity() == 0;
+            self.current = if is_mark { self.gathered.take() } else { chunk };
             self.read = 0;
         }
         Ok(())
@@ -219,6 +224,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.close();
+        self.gathered.clear();
     }
 }
 

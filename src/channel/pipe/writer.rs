@@ -5,7 +5,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{flow::Flow, spares::Taker};
+use super::{
+    flow::Flow,
+    gathered::{self, Gathered},
+    spares::Taker,
+};
 use crate::{
     channel::{Look, Wait, budget::Budget, ring::Producer},
     error::TrySendError,
@@ -13,7 +17,7 @@ use crate::{
 };
 
 /// A borrowed write copies no more than this at once: some tens of microseconds of the thread.
-#[cfg(feature = "shim")]
+#[cfg(any(feature = "shim", all(test, landbridge_loom)))]
 const COPIED_AT_ONCE: usize = 256 * 1024;
 
 /// The end that writes; also Tokio's and Compio's `AsyncWrite`.
@@ -25,6 +29,9 @@ pub struct Writer {
     chunks: Producer<Vec<u8>>,
     spares: Taker,
     flow: Arc<Flow>,
+    gathered: Arc<Gathered>,
+    /// What was sent last was a mark, behind which more may gather.
+    gathers: bool,
     look: Look,
     budget: Budget,
 }
@@ -34,12 +41,15 @@ impl Writer {
         chunks: Producer<Vec<u8>>,
         spares: Taker,
         flow: Arc<Flow>,
+        gathered: Arc<Gathered>,
         wait: Wait,
     ) -> Self {
         Self {
             chunks,
             spares,
             flow,
+            gathered,
+            gathers: false,
             look: Look::new(wait),
             budget: Budget::new(),
         }
@@ -242,7 +252,11 @@ impl Writer {
 
     /// To be called when there is room, which only the writer itself can take away.
     fn push(&mut self, chunk: Vec<u8>) -> Result<(), Vec<u8>> {
-        let weight = self.flow.weight(chunk.len());
+        self.gathers = false;
+        self.push_as(self.flow.weight(chunk.len()), chunk)
+    }
+
+    fn push_as(&mut self, weight: usize, chunk: Vec<u8>) -> Result<(), Vec<u8>> {
         // Before it is there to be read, and given back.
         self.flow.take(weight);
         self.chunks.push(chunk).map_err(|error| {
@@ -253,28 +267,56 @@ impl Writer {
     }
 
     /// Copies as much of the slices as there is room for into one chunk; they are `total` bytes.
-    #[cfg(feature = "shim")]
-    pub(super) fn poll_write_slices<'a>(
+    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
+    pub(in crate::channel) fn poll_write_slices<'a>(
         &mut self,
         cx: &mut Context<'_>,
         total: usize,
-        slices: impl Iterator<Item = &'a [u8]>,
+        slices: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Poll<io::Result<usize>> {
         if total == 0 {
             return Poll::Ready(Ok(0));
         }
-        ready!(self.poll_room(cx, self.flow.weight(1)))?;
+        ready!(self.budget.poll_proceed(cx));
+        // What is gathered takes no more than it has taken at first.
+        let small = self.flow.share().min(gathered::MOST);
+        if self.gathers
+            && !self.chunks.is_closed()
+            && self.gathered.append(total, slices.clone(), small)
+        {
+            self.budget.spend();
+            return Poll::Ready(Ok(total));
+        }
+        ready!(self.poll_room(cx, self.flow.share()))?;
         let length = total.min(self.flow.room()).min(COPIED_AT_ONCE);
         let mut chunk = self.empty();
-        chunk.reserve_exact(length);
+        chunk.reserve_exact(length.max(small));
         for slice in slices {
             let rest = length - chunk.len();
             chunk.extend_from_slice(&slice[..slice.len().min(rest)]);
         }
-        Poll::Ready(match self.push(chunk) {
-            Ok(()) => Ok(length),
-            Err(_) => Err(broken_pipe()),
+        let pushed = if length > small {
+            self.push(chunk).is_ok()
+        } else {
+            self.push_gathered(chunk)
+        };
+        Poll::Ready(if pushed {
+            Ok(length)
+        } else {
+            Err(broken_pipe())
         })
+    }
+
+    /// Whether it is on its way.
+    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
+    fn push_gathered(&mut self, chunk: Vec<u8>) -> bool {
+        // Before its mark is there to be found.
+        self.gathered.begin(chunk);
+        self.gathers = self.push_as(self.flow.share(), Vec::new()).is_ok();
+        if !self.gathers {
+            self.gathered.take_back();
+        }
+        self.gathers
     }
 }
 
