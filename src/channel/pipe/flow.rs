@@ -84,7 +84,6 @@ impl Flow {
 
     /// How many bytes a chunk may have now; 0 if not even one would fit. Asked by the writer, whose
     /// alone it is to make it less.
-    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
     pub(super) fn room(&self) -> usize {
         let room = self.bound - self.word.0.load(Acquire) / UNIT;
         if room < self.share { 0 } else { room }

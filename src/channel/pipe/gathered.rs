@@ -18,10 +18,6 @@ pub(super) const MOST: usize = 8 * 1024;
 /// A buffer for each mark that is in the ring, and one whose mark the reader has just taken out.
 pub(super) struct Gathered(Mutex<VecDeque<Vec<u8>>>);
 
-#[cfg_attr(
-    not(feature = "shim"),
-    allow(dead_code, reason = "all writes are owned then")
-)]
 impl Gathered {
     /// For so many marks.
     pub(super) fn new(marks: usize) -> Self {

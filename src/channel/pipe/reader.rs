@@ -187,14 +187,16 @@ impl Reader {
     }
 
     /// So many bytes have been read.
-    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
+    #[cfg_attr(
+        not(feature = "shim"),
+        allow(dead_code, reason = "only the traits call it")
+    )]
     pub(in crate::channel) fn consume(&mut self, count: usize) {
         let freed = self.skip(count);
         self.flow.give(freed);
     }
 
     /// So many bytes have been read; what they took is to be given to the flow.
-    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
     fn skip(&mut self, count: usize) -> usize {
         let before = self.unread().len();
         assert!(count <= before, "more is consumed than there was");

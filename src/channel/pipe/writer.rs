@@ -17,7 +17,6 @@ use crate::{
 };
 
 /// A borrowed write copies no more than this at once: some tens of microseconds of the thread.
-#[cfg(any(feature = "shim", all(test, landbridge_loom)))]
 const COPIED_AT_ONCE: usize = 256 * 1024;
 
 /// The end that writes; also Tokio's and Compio's `AsyncWrite`.
@@ -267,7 +266,10 @@ impl Writer {
     }
 
     /// Copies as much of the slices as there is room for into one chunk; they are `total` bytes.
-    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
+    #[cfg_attr(
+        not(feature = "shim"),
+        allow(dead_code, reason = "only the traits call it")
+    )]
     pub(in crate::channel) fn poll_write_slices<'a>(
         &mut self,
         cx: &mut Context<'_>,
@@ -308,7 +310,6 @@ impl Writer {
     }
 
     /// Whether it is on its way.
-    #[cfg(any(feature = "shim", all(test, landbridge_loom)))]
     fn push_gathered(&mut self, chunk: Vec<u8>) -> bool {
         // Before its mark is there to be found.
         self.gathered.begin(chunk);
