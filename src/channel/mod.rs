@@ -211,7 +211,7 @@ pub fn unbounded<T>() -> (unbounded::Sender<T>, unbounded::Receiver<T>) {
 /// }
 /// drop(writer);
 ///
-/// let mut text = Vec::new();
+/// let mut text: Vec<u8> = Vec::new();
 /// while let Some(buffer) = reader.recv().await {
 ///     text.extend(&buffer);
 ///     reader.give_back(buffer);
