@@ -138,3 +138,14 @@ fn a_pipe_in_steady_use_allocates_nothing() {
     round();
     assert_eq!(calls(|| (0..100).for_each(|_| round())), 0);
 }
+
+/// The writer may live on for long, and what nobody will read is not to wait for its end.
+#[test]
+fn a_reader_that_goes_frees_what_was_not_read() {
+    let (mut writer, reader) = channel::pipe(1 << 20);
+    assert!(poll(writer.write(&[1; 100])).is_ready());
+    writer.try_send(&mut vec![2; 1000]).unwrap();
+    assert!(poll(writer.write(&[3; 10_000])).is_ready());
+    let (bytes, ()) = live(|| drop(reader));
+    assert!(bytes <= -11_100, "{bytes} bytes");
+}
