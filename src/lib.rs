@@ -153,6 +153,10 @@ struct Readme;
 #[doc = include_str!("../docs/spawning.md")]
 struct Spawning;
 
+#[cfg(all(doctest, feature = "pool"))]
+#[doc = include_str!("../docs/channels.md")]
+struct Channels;
+
 #[cfg(all(doctest, feature = "fs", unix))]
 #[doc = include_str!("../docs/files.md")]
 struct Files;
