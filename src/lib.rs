@@ -153,10 +153,6 @@ struct Readme;
 #[doc = include_str!("../docs/spawning.md")]
 struct Spawning;
 
-#[cfg(all(doctest, feature = "fs", unix))]
-#[doc = include_str!("../docs/files.md")]
-struct Files;
-
 #[cfg(all(doctest, feature = "net", feature = "fs", unix))]
 #[doc = include_str!("../docs/io.md")]
 struct Io;

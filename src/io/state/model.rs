@@ -345,7 +345,7 @@ pub(crate) fn spare(moves: impl IntoIterator<Item = SpareMove>) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(landbridge_loom)))]
 mod tests {
     use proptest::prelude::*;
 

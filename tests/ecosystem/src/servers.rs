@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::eventually;
+use crate::support::eventually;
 
 /// A server process; dropping it ends it.
 #[derive(Debug)]

@@ -1,10 +1,4 @@
 //! What the tests of hyper on Compio share.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses a part of it"
-)]
-
 use std::{convert::Infallible, future::Future};
 
 use bytes::Bytes;
