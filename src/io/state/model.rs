@@ -345,7 +345,7 @@ pub(crate) fn spare(moves: impl IntoIterator<Item = SpareMove>) {
     }
 }
 
-#[cfg(all(test, not(landbridge_loom)))]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
