@@ -157,10 +157,6 @@ struct Spawning;
 #[doc = include_str!("../docs/channels.md")]
 struct Channels;
 
-#[cfg(all(doctest, feature = "fs", unix))]
-#[doc = include_str!("../docs/files.md")]
-struct Files;
-
 #[cfg(all(doctest, feature = "net", feature = "fs", unix))]
 #[doc = include_str!("../docs/io.md")]
 struct Io;
