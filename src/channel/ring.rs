@@ -29,7 +29,7 @@
 
 use std::{mem::MaybeUninit, task::Waker};
 
-use super::sleeper::Sleeper;
+use super::sleeper::{Bed, Sleeper};
 use crate::{
     error::{SendError, TryRecvError, TrySendError},
     pad::Padded,
@@ -67,6 +67,11 @@ const fn is_sealed(tail: usize) -> bool {
 ///
 /// Panics if the ring does not fit into the address space.
 pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    ring_into(capacity, Bed::Own(Padded(Sleeper::new())))
+}
+
+/// A ring whose consumer sleeps in `bed`.
+pub(super) fn ring_into<T>(capacity: usize, bed: Bed) -> (Producer<T>, Consumer<T>) {
     let capacity = capacity.max(1);
     let slots = capacity
         .checked_next_power_of_two()
@@ -79,7 +84,7 @@ pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         head: Padded(AtomicUsize::new(0)),
         high_water: Padded(AtomicUsize::new(0)),
         producer: Padded(Sleeper::new()),
-        consumer: Padded(Sleeper::new()),
+        consumer: bed,
         slots: Slots(
             (0..kept)
                 .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
@@ -108,7 +113,7 @@ struct Shared<T> {
     /// In steps, like the indices. Written by the producer, and rarely.
     high_water: Padded<AtomicUsize>,
     producer: Padded<Sleeper>,
-    consumer: Padded<Sleeper>,
+    consumer: Bed,
     slots: Slots<T>,
     /// The capacity in steps.
     span: usize,
@@ -139,7 +144,7 @@ struct Slots<T>(Box<[UnsafeCell<MaybeUninit<T>>]>);
 // SAFETY: a shared `Slots` is only used to move values from the thread that has the producer to the
 // one that has the consumer, which `T: Send` allows; never does a thread see another's `&T`. That no
 // two threads use a slot at once is upheld by `Producer::push`, `Batch`, `Consumer::pop` and
-// `Consumer::pop_many`, the only callers.
+// `Taken`, the only callers.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
@@ -465,21 +470,38 @@ impl<T> Consumer<T> {
         buffer: &mut Vec<T>,
         max: usize,
     ) -> Result<usize, TryRecvError> {
-        if self.tail.wrapping_sub(self.head) / STEP < max {
-            self.see_tail()?;
-        }
-        let count = max.min(self.tail.wrapping_sub(self.head) / STEP);
+        let count = self.available(max)?;
         // May panic; nothing has been taken yet.
         buffer.reserve(count);
-        let mut next = self.head;
-        for _ in 0..count {
-            // SAFETY: as in `pop`; the indices from `head` to `next` are treated as empty from now on,
-            // since nothing in this loop can end it early: there is room in the buffer.
-            buffer.push(unsafe { self.shared.slots.take(next) });
-            next = next.wrapping_add(STEP);
-        }
-        self.publish(next);
+        self.pop_each(count, |value| buffer.push(value));
         Ok(count)
+    }
+
+    /// How many messages [`pop_each`](Self::pop_each) may take, at least one; no more than `max` are
+    /// looked for.
+    pub(super) fn available(&mut self, max: usize) -> Result<usize, TryRecvError> {
+        if self.seen() < max {
+            self.see_tail()?;
+        }
+        Ok(max.min(self.seen()))
+    }
+
+    /// How many messages [`pop_each`](Self::pop_each) may take, without looking again.
+    pub(super) fn seen(&self) -> usize {
+        self.tail.wrapping_sub(self.head) / STEP
+    }
+
+    /// Pops `count` messages as one, of those that [`available`](Self::available) has counted. If `put`
+    /// panics, it has popped those that it gave.
+    pub(super) fn pop_each(&mut self, count: usize, mut put: impl FnMut(T)) {
+        assert!(count <= self.seen(), "more than there are");
+        let mut taken = Taken {
+            next: self.head,
+            consumer: self,
+        };
+        for _ in 0..count {
+            put(taken.take());
+        }
     }
 
     /// Looks how far the producer is. An error: there is nothing to pop.
@@ -522,6 +544,11 @@ impl<T> Consumer<T> {
     /// already. To be called when the ring was empty.
     pub(super) fn park(&mut self, waker: &Waker) -> bool {
         self.shared.consumer.register(waker);
+        self.park_registered()
+    }
+
+    /// The same where the waker is in its place.
+    pub(super) fn park_registered(&mut self) -> bool {
         // As in `Producer::park`; the close is a flag in the same word, so it fails this too.
         let mut seen = self.head;
         while let Err(now) =
@@ -581,6 +608,32 @@ impl<T> Drop for Consumer<T> {
         }
         self.shared.producer.wake();
         crate::unwind::drop_all(std::iter::from_fn(|| self.pop().ok()));
-        self.shared.consumer.forget();
+        self.shared.consumer.forget_own();
+    }
+}
+
+/// Messages on their way out of the ring; dropping it publishes that their slots are empty.
+struct Taken<'a, T> {
+    consumer: &'a mut Consumer<T>,
+    /// The index after the last of them; the first was at the consumer's own.
+    next: usize,
+}
+
+impl<T> Taken<'_, T> {
+    /// To be called while there is a message.
+    fn take(&mut self) -> T {
+        debug_assert!(self.next != self.consumer.tail);
+        // SAFETY: as in `Consumer::pop`; `pop_each`, the only caller, has seen to it that the tail is
+        // not reached. `next` moves on at once and is published by the drop, so the slot is treated as
+        // empty from now on.
+        let value = unsafe { self.consumer.shared.slots.take(self.next) };
+        self.next = self.next.wrapping_add(STEP);
+        value
+    }
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        self.consumer.publish(self.next);
     }
 }

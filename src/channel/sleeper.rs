@@ -1,7 +1,8 @@
-use std::task::Waker;
+use std::{ops::Deref, task::Waker};
 
 use crate::{
-    sync::{Mutex, MutexGuard, lock},
+    pad::Padded,
+    sync::{Arc, Mutex, MutexGuard, lock},
     unwind::swallow,
 };
 
@@ -46,5 +47,36 @@ impl Sleeper {
 
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
         lock(&self.0)
+    }
+}
+
+/// Where the consumer of a ring sleeps: in a place of the ring's own, or in one that it shares with the
+/// other rings of the same receiver, any of which wakes it, and only one.
+///
+/// A flag in each ring says that its producer has to look here. It may outlive the sleep, if another ring
+/// ended that; then the place is empty, or has the waker of a later sleep, whose poll finds the message
+/// at the latest when it is woken for it.
+pub(super) enum Bed {
+    Own(Padded<Sleeper>),
+    Shared(Arc<Sleeper>),
+}
+
+impl Bed {
+    /// The ring has no consumer any more; the others may.
+    pub(super) fn forget_own(&self) {
+        if let Self::Own(sleeper) = self {
+            sleeper.forget();
+        }
+    }
+}
+
+impl Deref for Bed {
+    type Target = Sleeper;
+
+    fn deref(&self) -> &Sleeper {
+        match self {
+            Self::Own(sleeper) => sleeper,
+            Self::Shared(sleeper) => sleeper,
+        }
     }
 }
