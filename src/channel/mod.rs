@@ -180,16 +180,16 @@ pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
 ///
 /// # Examples
 ///
-/// A member for each worker of a pool. Each owns the keys that lead to it, and asks the others for the rest.
+/// A member for each worker of a pool. Each owns the keys that lead to it, and tells the owners of the rest.
 ///
 #[cfg_attr(feature = "pool", doc = "```")]
 #[cfg_attr(not(feature = "pool"), doc = "```ignore")]
 /// use std::collections::HashMap;
 ///
-/// use futures::future::try_join_all;
+/// use futures::future::{join, try_join_all};
 /// use landbridge::{CompioPool, channel};
 ///
-/// /// "Add this to what you have under this key."
+/// /// A key, and what is to be added to what its owner has there.
 /// type Add = (u64, u64);
 ///
 /// #[tokio::main]
@@ -221,7 +221,7 @@ pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
 ///                     *mine.entry(key).or_insert(0) += count;
 ///                 }
 ///             };
-///             let (sent, ()) = futures::join!(send, receive);
+///             let (sent, ()) = join(send, receive).await;
 ///             sent.map(|()| mine)
 ///         })
 ///     });

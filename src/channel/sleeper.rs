@@ -53,9 +53,10 @@ impl Sleeper {
 /// Where the consumer of a ring sleeps: in a place of the ring's own, or in one that it shares with the
 /// other rings of the same receiver, any of which wakes it, and only one.
 ///
-/// A flag in each ring says that its producer has to look here. It may outlive the sleep, if another ring
-/// ended that; then the place is empty, or has the waker of a later sleep, whose poll finds the message
-/// at the latest when it is woken for it.
+/// A flag in each ring says that its producer has to look here. Where another ring has ended the sleep, the
+/// flag outlives it. A producer that meets such a flag finds the place empty; or it finds the waker of a
+/// later sleep, and takes it, as it has a message for that one. If it was here before that waker was, then
+/// the lock tells the consumer, which looks at the ring after it has left the waker, of the message.
 pub(super) enum Bed {
     Own(Padded<Sleeper>),
     Shared(Arc<Sleeper>),
