@@ -144,6 +144,27 @@ fn a_peer_that_floods_its_lane_does_not_starve_the_others() {
     assert_eq!(from, [1, 1, 2, 3, 1, 2, 1, 1]);
 }
 
+/// The same by the batch: who floods has what the others leave, and no more.
+#[test]
+fn a_peer_that_floods_its_lane_has_no_more_than_its_share_of_a_batch() {
+    let (mut peers, mut rx) = lanes(3, 64);
+    let mut shares = Vec::new();
+    for _ in 0..2 {
+        for n in 0..64 {
+            let _ = peers[0].try_send(n);
+        }
+        peers[1].try_send(0).unwrap();
+        for n in 0..9 {
+            peers[2].try_send(n).unwrap();
+        }
+        let mut batch = Vec::new();
+        assert_eq!(poll(rx.recv_many(&mut batch, 8)), Poll::Ready(8));
+        shares.push([1, 2, 3].map(|peer| batch.iter().filter(|(from, _)| *from == peer).count()));
+    }
+    // The odd one is the first's, and then the other's whose turn it is.
+    assert_eq!(shares, [[4, 1, 3], [3, 1, 4]]);
+}
+
 /// Whoever waits for all peers must be woken by each of them, and by each of them only while it waits.
 #[test]
 fn a_sleep_on_all_lanes_is_ended_once_by_any_of_them() {
@@ -226,6 +247,26 @@ fn the_lane_of_a_peer_that_is_gone_is_drained_and_then_skipped() {
     drop(members);
     assert_eq!(poll(rx.recv()), Poll::Ready(None));
     assert_eq!(poll(rx.recv()), Poll::Ready(None));
+}
+
+/// A peer that has seen the last of a member must not lose a value to it, which nobody would receive.
+#[test]
+fn the_lanes_to_a_member_that_is_dropped_close_before_its_own_end() {
+    struct Notes(&'static str, Arc<Mutex<Vec<&'static str>>>);
+    impl Wake for Notes {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().unwrap().push(self.0);
+        }
+    }
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let notes = |what| Waker::from(Arc::new(Notes(what, seen.clone())));
+    let mut members = channel::mesh::<u32>(2, 1);
+    let goes = members.pop().unwrap();
+    let (tx, rx) = members[0].halves();
+    assert!(poll_once(&notes("closed"), tx.lane_mut(1).closed()).is_pending());
+    assert!(poll_once(&notes("end"), rx.recv()).is_pending());
+    drop(goes);
+    assert_eq!(*seen.lock().unwrap(), ["closed", "end"]);
 }
 
 /// A member that stops must let every peer know, those that wait for room in its lanes first.

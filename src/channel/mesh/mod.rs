@@ -60,8 +60,8 @@ pub(super) fn channel<T>(
 /// [`split`](Self::split), and go on receiving while it sends, or give up with
 /// [`try_send`](Self::try_send).
 ///
-/// Dropping it ends its lanes to its peers, which get what was sent before, and those from its peers,
-/// whose sends give their value back from then on.
+/// Dropping it ends its lanes to its peers, which get what was sent before, and before that those from its
+/// peers: a peer that has seen the end of this member's lane gets every value back that it sends here.
 ///
 /// `Send` and `Sync` if `T` is `Send`; always `Unpin`.
 ///
@@ -84,8 +84,10 @@ pub(super) fn channel<T>(
 /// # Ok::<_, channel::SendError<&str>>(()) }).unwrap();
 /// ```
 pub struct Member<T> {
-    sender: Sender<T>,
+    /// Before the sender, because fields are dropped in their order: who has seen the end of its lane from a
+    /// member that was dropped finds the lane to that member closed.
     receiver: Receiver<T>,
+    sender: Sender<T>,
 }
 
 impl<T> Member<T> {
