@@ -599,7 +599,8 @@ fn a_waker_that_panics_costs_the_other_side_nothing() {
 /// An executor may poll right in the waker; a lock held meanwhile would be taken twice.
 #[test]
 fn a_waker_may_use_the_receiver_at_once() {
-    struct Reenters(Mutex<(Receiver<u32>, Vec<(usize, u32)>)>);
+    type Received = Vec<(usize, u32)>;
+    struct Reenters(Mutex<(Receiver<u32>, Received)>);
     impl Wake for Reenters {
         fn wake(self: Arc<Self>) {
             let waker = Waker::from(self.clone());

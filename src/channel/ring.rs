@@ -67,7 +67,7 @@ const fn is_sealed(tail: usize) -> bool {
 ///
 /// Panics if the ring does not fit into the address space.
 pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    ring_into(capacity, Bed::Own(Padded(Sleeper::new())))
+    ring_into(capacity, Bed::Own(Sleeper::new()))
 }
 
 /// A ring whose consumer sleeps in `bed`.
@@ -84,7 +84,7 @@ pub(super) fn ring_into<T>(capacity: usize, bed: Bed) -> (Producer<T>, Consumer<
         head: Padded(AtomicUsize::new(0)),
         high_water: Padded(AtomicUsize::new(0)),
         producer: Padded(Sleeper::new()),
-        consumer: bed,
+        consumer: Padded(bed),
         slots: Slots(
             (0..kept)
                 .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
@@ -113,7 +113,7 @@ struct Shared<T> {
     /// In steps, like the indices. Written by the producer, and rarely.
     high_water: Padded<AtomicUsize>,
     producer: Padded<Sleeper>,
-    consumer: Bed,
+    consumer: Padded<Bed>,
     slots: Slots<T>,
     /// The capacity in steps.
     span: usize,
@@ -144,7 +144,7 @@ struct Slots<T>(Box<[UnsafeCell<MaybeUninit<T>>]>);
 // SAFETY: a shared `Slots` is only used to move values from the thread that has the producer to the
 // one that has the consumer, which `T: Send` allows; never does a thread see another's `&T`. That no
 // two threads use a slot at once is upheld by `Producer::push`, `Batch`, `Consumer::pop` and
-// `Taken`, the only callers.
+// `Consumer::pop_into`, the only callers.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
@@ -471,13 +471,11 @@ impl<T> Consumer<T> {
         max: usize,
     ) -> Result<usize, TryRecvError> {
         let count = self.available(max)?;
-        // May panic; nothing has been taken yet.
-        buffer.reserve(count);
-        self.pop_each(count, |value| buffer.push(value));
+        self.pop_into(buffer, count, |value| value);
         Ok(count)
     }
 
-    /// How many messages [`pop_each`](Self::pop_each) may take, at least one; no more than `max` are
+    /// How many messages [`pop_into`](Self::pop_into) may take, at least one; no more than `max` are
     /// looked for.
     pub(super) fn available(&mut self, max: usize) -> Result<usize, TryRecvError> {
         if self.seen() < max {
@@ -486,22 +484,28 @@ impl<T> Consumer<T> {
         Ok(max.min(self.seen()))
     }
 
-    /// How many messages [`pop_each`](Self::pop_each) may take, without looking again.
+    /// How many messages [`pop_into`](Self::pop_into) may take, without looking again.
     pub(super) fn seen(&self) -> usize {
         self.tail.wrapping_sub(self.head) / STEP
     }
 
-    /// Pops `count` messages as one, of those that [`available`](Self::available) has counted. If `put`
-    /// panics, it has popped those that it gave.
-    pub(super) fn pop_each(&mut self, count: usize, mut put: impl FnMut(T)) {
+    /// Pops `count` messages as one, of those that [`available`](Self::available) has counted, and
+    /// appends what `wrap` makes of each to `buffer`.
+    pub(super) fn pop_into<U>(&mut self, buffer: &mut Vec<U>, count: usize, wrap: impl Fn(T) -> U) {
         assert!(count <= self.seen(), "more than there are");
-        let mut taken = Taken {
-            next: self.head,
-            consumer: self,
-        };
-        for _ in 0..count {
-            put(taken.take());
-        }
+        // May panic; nothing has been taken yet.
+        buffer.reserve(count);
+        let first = self.head;
+        // Before the first is taken: whatever might end this early, none is taken twice.
+        self.head = first.wrapping_add(count * STEP);
+        let slots = &self.shared.slots;
+        buffer.extend((0..count).map(|i| {
+            // SAFETY: as in `pop`: the tail that was seen is past these indices (the assertion), and
+            // the head that the producer sees is not before it is published below. This end's own is,
+            // so they count as empty from now on; each is taken once.
+            wrap(unsafe { slots.take(first.wrapping_add(i * STEP)) })
+        }));
+        self.publish(self.head);
     }
 
     /// Looks how far the producer is. An error: there is nothing to pop.
@@ -609,31 +613,5 @@ impl<T> Drop for Consumer<T> {
         self.shared.producer.wake();
         crate::unwind::drop_all(std::iter::from_fn(|| self.pop().ok()));
         self.shared.consumer.forget_own();
-    }
-}
-
-/// Messages on their way out of the ring; dropping it publishes that their slots are empty.
-struct Taken<'a, T> {
-    consumer: &'a mut Consumer<T>,
-    /// The index after the last of them; the first was at the consumer's own.
-    next: usize,
-}
-
-impl<T> Taken<'_, T> {
-    /// To be called while there is a message.
-    fn take(&mut self) -> T {
-        debug_assert!(self.next != self.consumer.tail);
-        // SAFETY: as in `Consumer::pop`; `pop_each`, the only caller, has seen to it that the tail is
-        // not reached. `next` moves on at once and is published by the drop, so the slot is treated as
-        // empty from now on.
-        let value = unsafe { self.consumer.shared.slots.take(self.next) };
-        self.next = self.next.wrapping_add(STEP);
-        value
-    }
-}
-
-impl<T> Drop for Taken<'_, T> {
-    fn drop(&mut self) {
-        self.consumer.publish(self.next);
     }
 }

@@ -1,7 +1,6 @@
 use std::{ops::Deref, task::Waker};
 
 use crate::{
-    pad::Padded,
     sync::{Arc, Mutex, MutexGuard, lock},
     unwind::swallow,
 };
@@ -58,7 +57,7 @@ impl Sleeper {
 /// later sleep, and takes it, as it has a message for that one. If it was here before that waker was, then
 /// the lock tells the consumer, which looks at the ring after it has left the waker, of the message.
 pub(super) enum Bed {
-    Own(Padded<Sleeper>),
+    Own(Sleeper),
     Shared(Arc<Sleeper>),
 }
 

@@ -344,7 +344,7 @@ impl<T> Receiver<T> {
                 self.next = at + 1;
             }
             if popped > 0 {
-                consumer.pop_each(popped, |value| buffer.push((*from, value)));
+                consumer.pop_into(buffer, popped, |value| (*from, value));
             }
         }
         Ok(count)
