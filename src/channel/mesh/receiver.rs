@@ -164,10 +164,7 @@ impl<T> Receiver<T> {
         match timeout(duration, self.recv()).await {
             Ok(received) => received.ok_or(RecvTimeoutError::Closed),
             // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(|error| match error {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Closed => RecvTimeoutError::Closed,
-            }),
+            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
         }
     }
 
