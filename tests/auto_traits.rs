@@ -262,6 +262,13 @@ fn channel_handles_cross_threads_if_and_only_if_their_messages_are_send() {
         channel::weighted::WeakSender<Stays>: [!Send, !Sync, Unpin, Debug, Clone];
         channel::weighted::Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
         channel::weighted::Permit<'static, Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::mesh::Member<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::mesh::Sender<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::mesh::Receiver<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::mesh::Member<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::mesh::Sender<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::mesh::Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::mesh::Member<std::marker::PhantomPinned>: [Unpin];
         channel::Builder: [Send, Sync, Unpin, Debug];
         channel::WeightBuilder: [Send, Sync, Unpin, Debug];
         SendError<Moves>: [Send, !Sync, Unpin, Debug];
@@ -294,6 +301,15 @@ fn the_futures_of_a_channel_are_send_if_the_messages_are() {
     is_send(tx.closed());
     is_send(rx.recv());
     is_send(rx.recv_many(&mut Vec::new(), 1));
+
+    let mut member = channel::mesh::<Moves>(2, 1).swap_remove(0);
+    is_send(member.send(1, Moves::new(1)));
+    is_send(member.recv());
+    is_send(member.recv_many(&mut Vec::new(), 1));
+    let (mut tx, mut rx) = member.split();
+    is_send(tx.send(1, Moves::new(1)));
+    is_send(tx.lane_mut(1).send_all([Moves::new(1)]));
+    is_send(rx.recv());
 
     struct Weighs(Moves);
     impl channel::Weight for Weighs {
