@@ -216,6 +216,7 @@
 //! ```
 
 mod executor;
+mod in_tokio;
 mod on_thread;
 mod timer;
 
