@@ -97,7 +97,7 @@ pin_project! {
     ///
     /// A future, a stream, a sink and whatever implements Tokio's I/O traits is so in the wrapper, too; with the
     /// feature `hyper` also a tower service, whose futures are in the context as well. Anything else is reached
-    /// with [`with`](Self::with) and [`with_mut`](Self::with_mut). Nothing is boxed.
+    /// with [`with_ref`](Self::with_ref) and [`with_mut`](Self::with_mut). Nothing is boxed.
     ///
     /// # Where it runs
     ///
@@ -233,7 +233,7 @@ impl<T> InTokio<T> {
     }
 
     /// Calls `f` with the value, in the context.
-    pub fn with<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+    pub fn with_ref<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         with(&self.handle, || f(self.get_ref()))
     }
 
@@ -299,7 +299,7 @@ fn must<R>(result: Result<R, TokioGone>) -> R {
 impl<T: Clone> Clone for InTokio<T> {
     /// Clones the value, in the context.
     fn clone(&self) -> Self {
-        in_tokio(&self.handle, self.with(T::clone))
+        in_tokio(&self.handle, self.with_ref(T::clone))
     }
 }
 
