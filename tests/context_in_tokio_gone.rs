@@ -275,29 +275,58 @@ fn what_need_not_wait_goes_on_when_the_runtime_is_gone() {
     assert_eq!(items, [0, 1, 2]);
 }
 
-/// It cannot be told from one that has nothing to do; but when it ends, that was the cause.
-#[test]
-fn a_current_thread_runtime_that_nobody_drove_is_named() {
-    let _watchdog = watchdog();
-    let tokio = runtime::Builder::new_current_thread()
+fn current_thread() -> runtime::Runtime {
+    runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+/// What is said to something that waits, once it is woken by the end of its runtime.
+fn end_after(meanwhile: impl FnOnce(&runtime::Runtime)) -> TokioGone {
+    let _watchdog = watchdog();
+    let tokio = current_thread();
     let (near, _far) = tokio::io::duplex(8);
     let mut near = near.in_tokio(tokio.handle());
     let wakes = CountingWaker::new();
     let waker = Waker::from(Arc::clone(&wakes));
     let mut byte = [0];
     assert!(poll_once(&mut Box::pin(near.read(&mut byte)), &waker).is_pending());
+    meanwhile(&tokio);
     drop(tokio);
     assert_eq!(wakes.wakes(), 1);
     let Poll::Ready(Err(error)) = poll_once(&mut Box::pin(near.read(&mut byte)), &waker) else {
         panic!("it waits for nobody");
     };
-    assert!(
-        error.to_string().contains("no thread had driven it"),
-        "{error}"
-    );
+    *error.get_ref().unwrap().downcast_ref().unwrap()
+}
+
+/// It cannot be told from one that has nothing to do; but when it ends, that was the cause.
+#[test]
+fn a_current_thread_runtime_that_nobody_drove_is_named() {
+    let gone = end_after(|_| ());
+    assert!(gone.never_driven);
+    let text = gone.to_string();
+    assert!(text.contains("no thread had driven it"), "{text}");
+}
+
+/// The wrong cause would send somebody on a long search.
+#[test]
+fn a_current_thread_runtime_that_was_driven_is_not_blamed() {
+    let gone = end_after(|tokio| tokio.block_on(tokio::task::yield_now()));
+    assert!(!gone.never_driven);
+
+    // Nor is one that was gone before anything waited there.
+    let handle = current_thread().handle().clone();
+    let (near, _far) = tokio::io::duplex(8);
+    let mut near = near.in_tokio(&handle);
+    let mut byte = [0];
+    let polled = poll_once(&mut Box::pin(near.read(&mut byte)), Waker::noop());
+    let Poll::Ready(Err(error)) = polled else {
+        panic!("it waits for nobody");
+    };
+    let gone: &TokioGone = error.get_ref().unwrap().downcast_ref().unwrap();
+    assert!(!gone.never_driven);
 }
 
 /// As long as it lives, somebody may come to drive it.
@@ -305,10 +334,7 @@ fn a_current_thread_runtime_that_nobody_drove_is_named() {
 fn a_current_thread_runtime_may_be_driven_later() {
     for driver in drivers() {
         let _watchdog = watchdog();
-        let tokio = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let tokio = current_thread();
         let handle = tokio.handle().clone();
         let (done, is_done) = tokio::sync::oneshot::channel::<()>();
         let mut sleep = Box::pin(tokio_sleep().in_tokio(&handle));
