@@ -4,65 +4,25 @@
 #![cfg(not(landbridge_loom))]
 
 mod channel_support;
+#[path = "support/counting.rs"]
+mod counting;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    pin::pin,
-};
+use std::pin::pin;
 
 use channel_support::poll;
 use landbridge::channel;
 
-/// Counts what this thread allocates; each test of a binary has a thread of its own.
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(calls: usize, bytes: isize) {
-    let _ = CALLS.try_with(|c| c.set(c.get() + calls));
-    let _ = LIVE.try_with(|l| l.set(l.get() + bytes));
-}
-
-#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as isize);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as isize));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count(1, new_size as isize - layout.size() as isize);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// What `f` leaves allocated, with what it returns.
 fn live<T>(f: impl FnOnce() -> T) -> (isize, T) {
-    let before = LIVE.get();
+    let before = counting::live();
     let kept = f();
-    (LIVE.get() - before, kept)
+    (counting::live() - before, kept)
 }
 
 fn calls(f: impl FnOnce()) -> usize {
-    let before = CALLS.get();
+    let before = counting::calls();
     f();
-    CALLS.get() - before
+    counting::calls() - before
 }
 
 /// A server has a channel for each connection, most of them idle.
@@ -98,12 +58,12 @@ fn the_memory_of_a_burst_comes_back() {
         }
         // What two empty queues keep.
         assert!(rx.try_recv().is_err());
-        let kept = LIVE.get();
+        let kept = counting::live();
         assert!(kept <= 48 << 10, "{kept} bytes");
     }
-    let before = LIVE.get();
+    let before = counting::live();
     drop((tx, rx));
-    assert!(LIVE.get() < before);
+    assert!(counting::live() < before);
 }
 
 /// An allocation under the lock is time that others wait.

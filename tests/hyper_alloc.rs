@@ -1,10 +1,11 @@
 //! What hyper's timer allocates.
 
+#[path = "support/counting.rs"]
+#[allow(dead_code, reason = "others count bytes too")]
+mod counting;
 mod io_support;
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     future::Future,
     pin::Pin,
     task::{Context, Waker},
@@ -14,41 +15,6 @@ use std::{
 use hyper::rt::Timer;
 use io_support::on_each_driver;
 use landbridge::hyper::CompioTimer;
-
-/// Counts what this thread allocates; each test of a binary has a thread of its own.
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const SLEEPS: usize = 1000;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -62,9 +28,9 @@ fn poll<F: Future<Output = ()> + ?Sized>(mut sleep: Pin<Box<F>>) -> Pin<Box<F>> 
 /// The allocations of the second time: what is kept is there then.
 fn steadily(mut run: impl FnMut()) -> usize {
     run();
-    let before = CALLS.get();
+    let before = counting::calls();
     run();
-    CALLS.get() - before
+    counting::calls() - before
 }
 
 /// The box is hyper's: its trait returns one. A server sets a sleep for every request.

@@ -3,40 +3,12 @@
 //! Each has been seen to fail: `docs/loom.md` has the mutations. A wake-up that is lost shows as a
 //! deadlock, which loom reports; so does an access to a slot that the other side may be using.
 
-use std::{
-    pin::pin,
-    sync::atomic::{AtomicUsize as Count, Ordering::Relaxed},
-    task::{Context, Poll, Waker},
-};
+use std::task::Poll;
 
 use loom::{future::block_on, thread};
 
+use super::loom_support::{counted, poll_and_drop};
 use crate::channel::{self, SendError, TryRecvError};
-
-/// A value that counts its drops. std's atomics, so that counting adds nothing to the model.
-struct Counted(usize, std::sync::Arc<[Count]>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.1[self.0].fetch_add(1, Relaxed);
-    }
-}
-
-fn counted<const N: usize>() -> ([Counted; N], std::sync::Arc<[Count]>) {
-    let drops: std::sync::Arc<[Count]> = (0..N).map(|_| Count::new(0)).collect();
-    (std::array::from_fn(|i| Counted(i, drops.clone())), drops)
-}
-
-fn assert_dropped_once(drops: &[Count]) {
-    for (i, drops) in drops.iter().enumerate() {
-        assert_eq!(drops.load(Relaxed), 1, "drops of value {i}");
-    }
-}
-
-/// Polls once, as a task that is gone before it is woken.
-fn poll_and_drop<T>(future: impl Future<Output = T>) -> Poll<T> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
 
 /// A receiver that sleeps is woken by the next message, and by the end of the sender.
 #[test]
@@ -103,7 +75,7 @@ fn a_close_wakes_a_sleeping_sender() {
         rx.close();
         sender.join().unwrap();
         drop(rx);
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -138,7 +110,7 @@ fn no_value_is_lost_or_doubled_over_two_laps() {
             assert!(rx.recv().await.is_none());
         });
         sender.join().unwrap();
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -165,7 +137,7 @@ fn a_value_sent_as_the_channel_closes_is_received_or_given_back() {
             }
         }
         assert_eq!(sender.join().unwrap(), received);
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -181,7 +153,7 @@ fn a_value_sent_as_the_receiver_is_dropped_is_dropped_once() {
         });
         drop(rx);
         let (_, tx) = sender.join().unwrap();
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
         drop(tx);
     });
 }
@@ -207,7 +179,7 @@ fn a_pending_send_that_is_dropped_leaves_no_trace() {
         });
         let sent = sender.join().unwrap();
         assert_eq!(received, if sent { vec![0, 1, 2] } else { vec![0, 2] });
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -257,7 +229,7 @@ fn a_permit_that_is_dropped_gives_its_room_back() {
             assert!(rx.recv().await.is_none());
         });
         sender.join().unwrap();
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -306,7 +278,7 @@ fn a_batch_that_meets_a_close_arrives_whole_or_not_at_all() {
             assert_eq!(next, Some(received + 1));
         }
         assert!(received == 0 || received == 2 || refused.is_none());
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -339,7 +311,7 @@ fn a_batch_as_the_receiver_is_dropped_is_dropped_once() {
         });
         drop(rx);
         let (_, _, tx) = sender.join().unwrap();
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
         drop(tx);
     });
 }
@@ -358,6 +330,6 @@ fn no_value_is_lost_or_doubled_in_batches_over_two_laps() {
         sender.join().unwrap();
         let numbers: Vec<_> = received.drain(..).map(|value| value.0).collect();
         assert_eq!(numbers, [0, 1, 2, 3]);
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }

@@ -12,32 +12,10 @@ use std::{
 use futures::future::join;
 use loom::{future::block_on, thread};
 
-use crate::channel::{self, TryRecvError, TrySendError};
-
-/// A value that counts its drops. std's atomics, so that counting adds nothing to the model.
-struct Counted(usize, std::sync::Arc<[Count]>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.1[self.0].fetch_add(1, Relaxed);
-    }
-}
-
-fn counted<const N: usize>() -> ([Counted; N], std::sync::Arc<[Count]>) {
-    let drops: std::sync::Arc<[Count]> = (0..N).map(|_| Count::new(0)).collect();
-    (std::array::from_fn(|i| Counted(i, drops.clone())), drops)
-}
-
-fn assert_dropped_once(drops: &[Count]) {
-    for (i, drops) in drops.iter().enumerate() {
-        assert_eq!(drops.load(Relaxed), 1, "drops of value {i}");
-    }
-}
-
-/// Polls once, as a task that is gone before it is woken.
-fn poll_and_drop<T>(future: impl Future<Output = T>) -> Poll<T> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
+use crate::channel::{
+    self, TryRecvError, TrySendError,
+    loom_support::{counted, poll_and_drop},
+};
 
 /// Counts how often it is woken.
 struct Wakes(Count);
@@ -186,7 +164,7 @@ fn no_value_of_two_senders_is_lost_or_doubled_over_two_laps() {
         let place = |value| received.iter().position(|received| *received == value);
         assert_eq!(received.len(), 3);
         assert!(place(0) < place(1) && place(2).is_some(), "{received:?}");
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -248,7 +226,7 @@ fn a_slot_is_used_by_one_thread_at_a_time() {
             assert!(rx.recv().await.is_none());
         });
         sender.join().unwrap();
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -303,12 +281,12 @@ fn a_close_wakes_sleeping_senders() {
                 }
                 assert!(rx.try_recv().is_ok());
                 assert!(rx.try_recv().is_err());
-                return assert_dropped_once(&drops);
+                return drops.assert_all_once();
             }
             for sender in senders {
                 sender.join().unwrap();
             }
-            assert_dropped_once(&drops);
+            drops.assert_all_once();
         });
     }
 }
@@ -348,7 +326,7 @@ fn a_value_sent_as_the_channel_closes_is_received_or_given_back() {
         assert_eq!(rx.try_recv().map(drop), Err(TryRecvError::Closed));
         let sent: usize = senders.map(|sender| sender.join().unwrap()).iter().sum();
         assert_eq!(sent, received);
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -369,7 +347,7 @@ fn a_value_sent_as_the_receiver_is_dropped_is_dropped_once() {
         for sender in senders {
             sender.join().unwrap();
         }
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
@@ -475,7 +453,7 @@ fn a_permit_sends_or_gives_back_as_the_channel_closes() {
         rx.close();
         let received = usize::from(block_on(rx.recv()).is_some());
         assert_eq!(sender.join().unwrap(), received);
-        assert_dropped_once(&drops);
+        drops.assert_all_once();
     });
 }
 
