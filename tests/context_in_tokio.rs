@@ -18,7 +18,8 @@ use std::{
 
 use context_support::{everywhere, message, tokio_runtime};
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt, stream::FusedStream};
-use landbridge::context::{self, InTokioExt, in_tokio};
+use hyper::body::{Frame, SizeHint};
+use landbridge::context::{self, InTokio, InTokioExt, in_tokio};
 use support::{OnDrop, Tally, poll_once, watchdog};
 use tokio::{
     io::{
@@ -195,6 +196,73 @@ impl AsyncSeek for Everything {
     }
 }
 
+impl hyper::body::Body for Everything {
+    type Data = &'static [u8];
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<&'static [u8]>, Infallible>>> {
+        self.called();
+        Poll::Ready(Some(Ok(Frame::data(b"seven"))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        true
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(5)
+    }
+}
+
+impl hyper::rt::Read for Everything {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.called();
+        buffer.put_slice(b"7");
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Everything {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.called();
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.called();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.called();
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.called();
+        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+    }
+}
+
 impl Service<u8> for Everything {
     type Response = ();
     type Error = Infallible;
@@ -222,6 +290,29 @@ impl Future for Asks {
     }
 }
 
+async fn hyper_methods(mut wrapped: Pin<&mut InTokio<Everything>>) -> io::Result<()> {
+    use hyper::{body::Body, rt};
+
+    let frame = poll_fn(|cx| wrapped.as_mut().poll_frame(cx)).await;
+    assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), b"seven");
+    assert!(wrapped.is_end_stream());
+    assert_eq!(Body::size_hint(&*wrapped).exact(), Some(5));
+
+    let mut bytes = [0; 2];
+    let mut buffer = rt::ReadBuf::new(&mut bytes);
+    poll_fn(|cx| rt::Read::poll_read(wrapped.as_mut(), cx, buffer.unfilled())).await?;
+    assert_eq!(buffer.filled(), b"7");
+    let written = poll_fn(|cx| rt::Write::poll_write(wrapped.as_mut(), cx, b"seven")).await?;
+    assert_eq!(written, 5);
+    let slices = [io::IoSlice::new(b"se"), io::IoSlice::new(b"ven")];
+    let written =
+        poll_fn(|cx| rt::Write::poll_write_vectored(wrapped.as_mut(), cx, &slices)).await?;
+    assert_eq!(written, 5);
+    assert!(rt::Write::is_write_vectored(&*wrapped));
+    poll_fn(|cx| rt::Write::poll_flush(wrapped.as_mut(), cx)).await?;
+    poll_fn(|cx| rt::Write::poll_shutdown(wrapped.as_mut(), cx)).await
+}
+
 /// A method that was forgotten would panic in some client, on some rare path.
 #[test]
 fn the_context_is_there_for_every_method_of_every_trait_and_for_the_drop() {
@@ -231,7 +322,7 @@ fn the_context_is_there_for_every_method_of_every_trait_and_for_the_drop() {
 
         wrapped.as_mut().await;
         assert_eq!(wrapped.next().await, Some(7));
-        assert_eq!(wrapped.size_hint(), (7, None));
+        assert_eq!(Stream::size_hint(&wrapped), (7, None));
         assert!(FusedStream::is_terminated(&wrapped));
         // `feed` is ready and send; `flush` and `close` themselves.
         wrapped.feed(7).await.unwrap();
@@ -253,6 +344,9 @@ fn the_context_is_there_for_every_method_of_every_trait_and_for_the_drop() {
         // Two of each: tokio first waits for a seek that may be under way.
         assert_eq!(wrapped.seek(io::SeekFrom::Start(7)).await.unwrap(), 7);
         assert_eq!(calls.replace(0), 3);
+
+        hyper_methods(wrapped.as_mut()).await.unwrap();
+        assert_eq!(calls.replace(0), 6);
 
         let clone = (*wrapped).clone();
         assert_eq!(calls.replace(0), 1);

@@ -96,8 +96,9 @@ pin_project! {
     /// [`in_tokio`].
     ///
     /// A future, a stream, a sink and whatever implements Tokio's I/O traits is so in the wrapper, too; with the
-    /// feature `hyper` also a tower service, whose futures are in the context as well. Anything else is reached
-    /// with [`with_ref`](Self::with_ref) and [`with_mut`](Self::with_mut). Nothing is boxed.
+    /// feature `hyper` also what implements hyper's, a tower service, whose futures are in the context as well, and
+    /// the body of an HTTP message. Anything else is reached with [`with_ref`](Self::with_ref) and
+    /// [`with_mut`](Self::with_mut). Nothing is boxed.
     ///
     /// # Where it runs
     ///
@@ -106,6 +107,10 @@ pin_project! {
     /// reactor, its timers, its threads for what blocks. They call the task's waker from there. On a
     /// [pool's](crate::CompioPool) workers that takes the worker's inbox; on another Compio runtime it takes
     /// Compio's own queue.
+    ///
+    /// What needs the context when it is made (`tokio::time::sleep`, reqwest's `send` with a timeout) is to be made
+    /// inside: `async { request.send().await }.in_tokio(&handle)`. Likewise a task of this thread that the value
+    /// starts is not polled through the wrapper and needs one of its own.
     ///
     /// Compio's context is not touched: Compio's operations work in the wrapper as around it, and where both can
     /// do it, as in [`landbridge::time`](crate::time), it is Compio that does.
@@ -120,8 +125,8 @@ pin_project! {
     ///
     /// | what | once the runtime is gone, instead of waiting |
     /// |---|---|
-    /// | Tokio's I/O traits | [`TokioGone`] inside the [`io::Error`] |
-    /// | a future, a stream, a sink, a service | a panic with the same message |
+    /// | Tokio's and hyper's I/O traits | [`TokioGone`] inside the [`io::Error`] |
+    /// | a future, a stream, a sink, a service, a body | a panic with the same message |
     ///
     /// To hear of that, the first that has to wait in a runtime's context starts one task there, which does
     /// nothing; it is in the runtime's metrics. The end is heard when the runtime drops its tasks, so with
@@ -196,7 +201,9 @@ fn with_if_possible<R>(handle: &Handle, f: impl FnOnce() -> R) -> R {
 
 const THERE: &str = "the value is there until the wrapper goes";
 
-enum Side {
+/// Who waits; see the wrapper's watchers.
+#[derive(Clone, Copy)]
+pub(crate) enum Side {
     Read,
     Write,
 }
@@ -251,7 +258,7 @@ impl<T> InTokio<T> {
 
     /// Polls in the context; an error if that would have to wait and the runtime is gone.
     #[inline]
-    fn poll_with<'a, R>(
+    pub(crate) fn poll_with<'a, R>(
         self: Pin<&'a mut Self>,
         side: Side,
         cx: &mut Context<'_>,
@@ -289,7 +296,7 @@ impl<T> InTokio<T> {
 }
 
 /// For traits that know no error.
-fn must<R>(result: Result<R, TokioGone>) -> R {
+pub(crate) fn must<R>(result: Result<R, TokioGone>) -> R {
     match result {
         Ok(result) => result,
         Err(gone) => panic!("cannot wait any longer: {gone}"),

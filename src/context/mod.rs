@@ -11,4 +11,6 @@ mod on_thread;
 mod watch;
 
 pub use in_tokio::{InTokio, InTokioExt, in_tokio, with};
+#[cfg(feature = "hyper")]
+pub(crate) use in_tokio::{Side, must};
 pub use on_thread::OnThread;
