@@ -154,6 +154,10 @@ struct Readme;
 #[doc = include_str!("../docs/spawning.md")]
 struct Spawning;
 
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../docs/contexts.md")]
+struct Contexts;
+
 #[cfg(all(doctest, feature = "fs", unix))]
 #[doc = include_str!("../docs/files.md")]
 struct Files;
