@@ -9,7 +9,10 @@ use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 use context_support::{everywhere, tokio_runtime};
-use futures::{SinkExt, StreamExt, TryStreamExt, future::try_join_all};
+use futures::{
+    SinkExt, StreamExt, TryStreamExt,
+    future::{Either, select, try_join_all},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Request, Response, StatusCode, Version, body::Body, body::Incoming,
@@ -70,6 +73,9 @@ async fn echo(
 ) -> Result<Response<impl Body<Data = Bytes, Error = hyper::Error>>, Infallible> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
+    if request.uri().path() == "/never" {
+        std::future::pending::<()>().await;
+    }
     let refuse = request.uri().path() == "/refuse";
     let body = request.into_body();
     let body = body.with_trailers(std::future::ready(Some(Ok(trailers))));
@@ -126,6 +132,55 @@ fn hyper_utils_client_gets_over_http1_and_http2() {
                 futures::future::join_all((0..20).map(|i| get(i * 5000))).await;
             };
             requests.in_tokio(&handle).await;
+        });
+    }
+}
+
+/// The client that most have: it spawns its connections, and has a timer for each request.
+#[test]
+fn reqwest_gets_over_http1_and_http2() {
+    let peer = Peer::new();
+    let port = peer.address.port();
+    for http2 in [false, true] {
+        everywhere(move |handle| async move {
+            let client = reqwest::Client::builder().no_proxy();
+            let client = if http2 {
+                client.http2_prior_knowledge()
+            } else {
+                client.http1_only()
+            };
+            let client = client.timeout(Duration::from_secs(30)).build().unwrap();
+            let post = async |len| {
+                let request = client.post(format!("http://localhost:{port}/"));
+                let response = request.body(pattern(len)).send().await.unwrap();
+                let response = response.error_for_status().unwrap();
+                assert_eq!(response.version() == Version::HTTP_2, http2);
+                assert!(response.bytes().await.unwrap() == pattern(len));
+            };
+            let requests = async {
+                for len in [0, 1, 100_000] {
+                    post(len).await;
+                }
+                futures::future::join_all((0..20).map(|i| post(i * 5000))).await;
+            };
+            requests.in_tokio(&handle).await;
+
+            // A request that is dropped half way, and one that has no answer, are no harm to the next.
+            // With a timeout `send` needs the context at once, before its future is polled.
+            let never = async |limit| {
+                let request = client.get(format!("http://localhost:{port}/never"));
+                request.timeout(limit).send().await
+            };
+            let dropped = Box::pin(never(Duration::from_secs(30)).in_tokio(&handle));
+            let meanwhile = Box::pin(post(1).in_tokio(&handle));
+            match select(dropped, meanwhile).await {
+                Either::Left((answer, _)) => panic!("{answer:?}"),
+                Either::Right(((), dropped)) => drop(dropped),
+            }
+            let hasty = never(Duration::from_millis(1)).in_tokio(&handle);
+            let error = hasty.await.unwrap_err();
+            assert!(error.is_timeout(), "{error:?}");
+            post(1).in_tokio(&handle).await;
         });
     }
 }
