@@ -3,12 +3,16 @@
 use std::{
     future::{Future, poll_fn},
     hint::black_box,
-    pin::pin,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
+    thread,
     time::Duration,
 };
 
-use landbridge::context::InTokioExt;
+use landbridge::{TokioHandleExt, context::InTokioExt};
+use tokio::runtime::Handle;
 
 use crate::{Row, threads::cpu_time};
 
@@ -42,6 +46,32 @@ pub const ROWS: &[Row] = &[
                     },
                 )
             })
+        },
+    },
+    Row {
+        name: "context.in_tokio_get",
+        unit: "µs/request",
+        peer_name: "TokioHandleExt::run",
+        goal: Some(1.0),
+        doc: "reqwest asks a server on loopback from a Compio task, one request after the other on one connection: \
+              each request `in_tokio`, its future polled by the Compio thread, beside each by `run`, its future \
+              polled by Tokio's; the CPU time of the Compio thread and of Tokio's one worker. The server is a \
+              third thread, not measured.",
+        round: |config| {
+            let requests = config.operations(REQUESTS);
+            let server = server();
+            config.both(
+                |_| {
+                    micros_per_get(requests, server, async |tokio, get| {
+                        get.in_tokio(tokio).await;
+                    })
+                },
+                |_| {
+                    micros_per_get(requests, server, async |tokio, get| {
+                        tokio.run(get).await.expect("no panic");
+                    })
+                },
+            )
         },
     },
     Row {
@@ -99,6 +129,67 @@ fn nanos_per_poll(polls: u64, future: impl Future<Output = ()>) -> f64 {
         assert!(future.as_mut().poll(&mut cx).is_pending());
     }
     (cpu_time() - start).as_nanos() as f64 / polls as f64
+}
+
+/// Requests in one round: a few hundred milliseconds.
+const REQUESTS: u64 = 5_000;
+/// Before the measurement starts.
+const WARM_UP: u64 = 100;
+
+/// A server that does as little as it can, and ends with the connection.
+fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        // One side after the other.
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().expect("a client");
+            stream.set_nodelay(true).expect("a socket");
+            let mut lines = BufReader::new(&stream).lines();
+            while let Some(Ok(line)) = lines.next() {
+                if line.is_empty() {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                    (&stream).write_all(answer).expect("the client is there");
+                }
+            }
+        }
+    });
+    address
+}
+
+type Get = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn micros_per_get(requests: u64, server: SocketAddr, cross: impl AsyncFn(&Handle, Get)) -> f64 {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a Tokio runtime starts");
+    let compio = compio::runtime::Runtime::new().expect("a Compio runtime starts");
+    let client = reqwest::Client::builder().no_proxy().build();
+    let client = client.expect("a client");
+    let url = format!("http://{server}/");
+    let get = || -> Get {
+        let request = client.get(&url);
+        Box::pin(async move {
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.bytes().await.expect("a body"), "ok");
+        })
+    };
+    compio.block_on(async {
+        let used = async || {
+            let theirs = tokio.spawn(async { cpu_time() }).await;
+            theirs.expect("no panic") + cpu_time()
+        };
+        for _ in 0..WARM_UP {
+            cross(tokio.handle(), get()).await;
+        }
+        let before = used().await;
+        for _ in 0..requests {
+            cross(tokio.handle(), get()).await;
+        }
+        (used().await - before).as_secs_f64() * 1e6 / requests as f64
+    })
 }
 
 /// Sleeps in one round: some tens of milliseconds.
