@@ -3,16 +3,18 @@
 use std::{
     future::{Future, poll_fn},
     hint::black_box,
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
-    thread,
     time::Duration,
 };
 
 use landbridge::{TokioHandleExt, context::InTokioExt};
-use tokio::runtime::Handle;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+    runtime::{Handle, Runtime},
+};
 
 use crate::{Row, threads::cpu_time};
 
@@ -53,13 +55,17 @@ pub const ROWS: &[Row] = &[
         unit: "µs/request",
         peer_name: "TokioHandleExt::run",
         goal: Some(1.0),
-        doc: "reqwest asks a server on loopback from a Compio task, one request after the other on one connection: \
+        doc: "reqwest asks a server on loopback from a Compio task, one request after the other: \
               each request `in_tokio`, its future polled by the Compio thread, beside each by `run`, its future \
               polled by Tokio's; the CPU time of the Compio thread and of Tokio's one worker. The server is a \
               third thread, not measured.",
         round: |config| {
             let requests = config.operations(REQUESTS);
-            let server = server();
+            let peer = one_worker();
+            let listener = peer.block_on(TcpListener::bind("127.0.0.1:0"));
+            let listener = listener.expect("a free port");
+            let server = listener.local_addr().expect("it is bound");
+            peer.spawn(serve(listener));
             config.both(
                 |_| {
                     micros_per_get(requests, server, async |tokio, get| {
@@ -136,35 +142,37 @@ const REQUESTS: u64 = 5_000;
 /// Before the measurement starts.
 const WARM_UP: u64 = 100;
 
-/// A server that does as little as it can, and ends with the connection.
-fn server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    thread::spawn(move || {
-        // One side after the other.
-        for _ in 0..2 {
-            let (stream, _) = listener.accept().expect("a client");
-            stream.set_nodelay(true).expect("a socket");
-            let mut lines = BufReader::new(&stream).lines();
-            while let Some(Ok(line)) = lines.next() {
+/// A server that does as little as it can.
+async fn serve(listener: TcpListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        stream.set_nodelay(true).expect("a socket");
+        tokio::spawn(async move {
+            let (read, mut write) = stream.split();
+            let mut lines = BufReader::new(read).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
                 if line.is_empty() {
                     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                    (&stream).write_all(answer).expect("the client is there");
+                    // The client may have gone.
+                    let _ = write.write_all(answer).await;
                 }
             }
-        }
-    });
-    address
+        });
+    }
+}
+
+fn one_worker() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a Tokio runtime starts")
 }
 
 type Get = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn micros_per_get(requests: u64, server: SocketAddr, cross: impl AsyncFn(&Handle, Get)) -> f64 {
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a Tokio runtime starts");
+    let tokio = one_worker();
     let compio = compio::runtime::Runtime::new().expect("a Compio runtime starts");
     let client = reqwest::Client::builder().no_proxy().build();
     let client = client.expect("a client");
