@@ -510,6 +510,17 @@ mod messages {
         }
     }
 
+    #[cfg(feature = "pool")]
+    impl<T> TrySendError<T> {
+        /// What it means to whoever has waited until his time was up.
+        pub(crate) fn after_waiting(self) -> SendTimeoutError<T> {
+            match self {
+                Self::Full(value) => SendTimeoutError::Timeout(value),
+                Self::Closed(value) => SendTimeoutError::Closed(value),
+            }
+        }
+    }
+
     /// Why a value was not sent in time, with the value.
     #[derive(Clone, Copy, Error, PartialEq, Eq)]
     pub enum SendTimeoutError<T> {
@@ -565,6 +576,17 @@ mod messages {
         /// There will be none any more: the channel is closed, and what was sent has been received.
         #[error("the channel is closed and empty")]
         Closed,
+    }
+
+    #[cfg(feature = "pool")]
+    impl TryRecvError {
+        /// What it means to whoever has waited until his time was up.
+        pub(crate) fn after_waiting(self) -> RecvTimeoutError {
+            match self {
+                Self::Empty => RecvTimeoutError::Timeout,
+                Self::Closed => RecvTimeoutError::Closed,
+            }
+        }
     }
 }
 

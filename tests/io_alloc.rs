@@ -341,22 +341,24 @@ fn an_idle_shim_holds_at_most_a_kibibyte_more_than_a_native_stream() {
             Vec::with_capacity(2 * STREAMS);
         let mut cx = Context::from_waker(Waker::noop());
 
-        let before = LIVE.get();
+        let mut native = Vec::with_capacity(STREAMS);
         for _ in 0..STREAMS {
+            let before = LIVE.get();
             let (mut ours, peer) = pair();
             kept.push(peer);
             idle.push(Box::pin(async move {
                 let _ = ours.read(Vec::with_capacity(64)).await;
             }));
             assert!(idle.last_mut().unwrap().as_mut().poll(&mut cx).is_pending());
+            native.push(LIVE.get() - before);
         }
-        let native = (LIVE.get() - before) / STREAMS as isize;
 
         // The spare buffers belong to the thread.
         shimmed(30_000).await;
         // After bytes both ways, a large burst among them: idle again, not unused.
-        let before = LIVE.get();
+        let mut shim = Vec::with_capacity(STREAMS);
         for _ in 0..STREAMS {
+            let before = LIVE.get();
             let (ours, mut peer) = pair();
             let mut ours = CompioAsTokio::new(ours);
             for len in [64, 30_000, 64] {
@@ -374,15 +376,22 @@ fn an_idle_shim_holds_at_most_a_kibibyte_more_than_a_native_stream() {
                 let _ = ours.read(&mut [0; 64]).await;
             }));
             assert!(idle.last_mut().unwrap().as_mut().poll(&mut cx).is_pending());
+            settle().await;
+            shim.push(LIVE.get() - before);
         }
-        settle().await;
-        let shimmed = (LIVE.get() - before) / STREAMS as isize;
-        eprintln!("idle: {native} bytes natively, {shimmed} with the shim");
+        let (native, shim) = (median(native), median(shim));
+        eprintln!("idle: {native} bytes natively, {shim} with the shim");
         assert!(
-            shimmed <= native + 1024,
-            "{native} bytes natively, {shimmed} with the shim"
+            shim <= native + 1024,
+            "{native} bytes natively, {shim} with the shim"
         );
     });
+}
+
+/// The driver's tables grow by leaps, which belong to no stream.
+fn median(mut bytes: Vec<isize>) -> isize {
+    bytes.sort_unstable();
+    bytes[bytes.len() / 2]
 }
 
 /// The same bound for the sockets' own shim, which is well below it.

@@ -166,6 +166,34 @@ fn a_sleep_that_moves_on_its_thread_leaves_no_waker_behind() {
     });
 }
 
+/// A service lives longer than the runtimes it is polled in; hyper's clients keep timers in theirs.
+#[test]
+fn a_sleep_keeps_nothing_of_a_runtime_that_is_gone() {
+    let _watchdog = watchdog();
+    for kind in KINDS {
+        let waker = CountingWaker::new();
+        let mut sleep = Box::pin(sleep(HOUR));
+        for _ in 0..3 {
+            // The next one's driver has the descriptor of the last one's.
+            let runtime = kind.runtime();
+            runtime.begin(&mut sleep, &waker.clone().into());
+            assert_eq!(Arc::strong_count(&waker), 2, "{kind:?}");
+            drop(runtime);
+            assert_eq!(Arc::strong_count(&waker), 1, "{kind:?}");
+        }
+        // Those of a new runtime must not be taken for what is left.
+        let runtime = kind.runtime();
+        let mut others: Vec<_> = (0..8).map(|_| Box::pin(self::sleep(HOUR))).collect();
+        for other in &mut others {
+            runtime.begin(other, &waker.clone().into());
+        }
+        thread::spawn(move || drop(sleep)).join().unwrap();
+        let mut late = Box::pin(self::sleep(SOON));
+        runtime.block_on(&mut late);
+        assert_eq!(Arc::strong_count(&waker), 9, "{kind:?}");
+    }
+}
+
 /// A sleep reset between two polls in two runtimes has one deadline: the last.
 #[test]
 fn a_sleep_that_is_reset_before_it_moves_waits_for_the_new_deadline() {

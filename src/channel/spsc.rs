@@ -153,10 +153,7 @@ impl<T> Sender<T> {
     ) -> Result<(), SendTimeoutError<T>> {
         // In or out of time, what counts is whether there is room now.
         let _ = timeout(duration, poll_fn(|cx| self.poll_room(cx))).await;
-        self.try_send(value).map_err(|error| match error {
-            TrySendError::Full(value) => SendTimeoutError::Timeout(value),
-            TrySendError::Closed(value) => SendTimeoutError::Closed(value),
-        })
+        self.try_send(value).map_err(TrySendError::after_waiting)
     }
 
     /// Sends every value of `values`, in batches: as many as there is room for are published as one, and
@@ -586,10 +583,7 @@ impl<T> Receiver<T> {
         match timeout(duration, self.recv()).await {
             Ok(value) => value.ok_or(RecvTimeoutError::Closed),
             // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(|error| match error {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Closed => RecvTimeoutError::Closed,
-            }),
+            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
         }
     }
 

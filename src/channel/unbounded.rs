@@ -287,6 +287,54 @@ impl<T> Receiver<T> {
         self.inbox.consumer.pop()
     }
 
+    /// [`recv`](Self::recv), for no longer than `duration`.
+    ///
+    /// # Where it runs
+    ///
+    /// The timer is that of the runtime that polls; see [`time`](crate::time#where-it-runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping a pending `recv_timeout` loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if no message came in time, `Closed` when the channel is closed and all have been
+    /// received.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of both runtimes' contexts, or on a Tokio without `enable_time`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::channel::{self, RecvTimeoutError};
+    ///
+    /// let (tx, mut rx) = channel::unbounded();
+    /// let patience = Duration::from_millis(1);
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_timeout(patience).await, Ok("a"));
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Timeout));
+    /// drop(tx);
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Closed));
+    /// # Ok::<_, channel::SendError<&str>>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "pool")]
+    pub async fn recv_timeout(
+        &mut self,
+        duration: std::time::Duration,
+    ) -> Result<T, crate::error::RecvTimeoutError> {
+        match crate::time::timeout(duration, self.recv()).await {
+            Ok(value) => value.ok_or(crate::error::RecvTimeoutError::Closed),
+            // It may have been the neighbours' turn.
+            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
+        }
+    }
+
     /// Waits for a message, then appends what is there to `messages`, up to `max`; says how many.
     ///
     /// 0 only if the channel is closed and all have been received, or if `max` is 0. No more than 128

@@ -137,6 +137,53 @@ impl<T: Weight> Sender<T> {
         }
     }
 
+    /// [`send`](Self::send), for no longer than `duration`.
+    ///
+    /// # Where it runs
+    ///
+    /// The timer is that of the runtime that polls; see [`time`](crate::time#where-it-runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// As with [`send`](Self::send), a pending `send_timeout` that is dropped drops its value, unsent.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if there was too little room in time, or if the channel is closed.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of both runtimes' contexts, or on a Tokio without `enable_time`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::channel::{self, SendTimeoutError};
+    ///
+    /// let (tx, _rx) = channel::builder().bytes(5).mpsc();
+    /// let patience = Duration::from_millis(1);
+    /// assert_eq!(tx.send_timeout("abc", patience).await, Ok(()));
+    /// assert_eq!(tx.send_timeout("def", patience).await, Err(SendTimeoutError::Timeout("def")));
+    /// # });
+    /// ```
+    #[cfg(feature = "pool")]
+    pub async fn send_timeout(
+        &self,
+        value: T,
+        duration: std::time::Duration,
+    ) -> Result<(), crate::error::SendTimeoutError<T>> {
+        let taken = self.takes(value.weight());
+        match crate::time::timeout(duration, self.take(taken)).await {
+            Ok(Ok(())) => Ok(self.push(value, taken)?),
+            Ok(Err(SendError(()))) => Err(SendError(value).into()),
+            // It may have been the neighbours' turn.
+            Err(_) => self.try_send(value).map_err(TrySendError::after_waiting),
+        }
+    }
+
     /// Sends what the iterator gives, in order; waits where there is too little room. Wakes the receiver
     /// once for what fits.
     ///
@@ -509,6 +556,54 @@ impl<T> Receiver<T> {
         let Weighed { value, taken } = self.inbox.consumer.pop()?;
         self.room.give(taken);
         Ok(value)
+    }
+
+    /// [`recv`](Self::recv), for no longer than `duration`.
+    ///
+    /// # Where it runs
+    ///
+    /// The timer is that of the runtime that polls; see [`time`](crate::time#where-it-runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping a pending `recv_timeout` loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if no message came in time, `Closed` when the channel is closed and all have been
+    /// received.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of both runtimes' contexts, or on a Tokio without `enable_time`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # compio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use landbridge::channel::{self, RecvTimeoutError};
+    ///
+    /// let (tx, mut rx) = channel::builder().bytes(5).mpsc();
+    /// let patience = Duration::from_millis(1);
+    /// tx.try_send("a")?;
+    /// assert_eq!(rx.recv_timeout(patience).await, Ok("a"));
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Timeout));
+    /// drop(tx);
+    /// assert_eq!(rx.recv_timeout(patience).await, Err(RecvTimeoutError::Closed));
+    /// # Ok::<_, channel::TrySendError<&str>>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "pool")]
+    pub async fn recv_timeout(
+        &mut self,
+        duration: std::time::Duration,
+    ) -> Result<T, crate::error::RecvTimeoutError> {
+        match crate::time::timeout(duration, self.recv()).await {
+            Ok(value) => value.ok_or(crate::error::RecvTimeoutError::Closed),
+            // It may have been the neighbours' turn.
+            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
+        }
     }
 
     /// Waits for a message, then appends what is there to `messages`, up to `max`; says how many.

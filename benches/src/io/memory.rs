@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    thread,
     time::Duration,
 };
 
@@ -15,6 +14,7 @@ use compio::{
     net::UnixStream,
     runtime::{Runtime, RuntimeBuilder},
 };
+use futures::future::join;
 use landbridge::io::{CompioAsTokio, SocketAsTokio, TokioAsCompio};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -34,23 +34,19 @@ pub(super) fn allocations(config: &Config) -> (f64, f64) {
             continue;
         };
         let native = runtime.block_on(async {
-            let (stream, peer) = asked(WARM_UP + rounds);
+            let (stream, peer) = pair();
             let mut stream = compio::net::TcpStream::from_std(stream).expect("a socket");
-            let buffer = owned(&mut stream, Vec::with_capacity(MESSAGE), WARM_UP).await;
-            let (count, _) = during(owned(&mut stream, buffer, rounds)).await;
-            peer.join().expect("the peer");
-            count
+            let buffer = owned(&mut stream, &peer, Vec::with_capacity(MESSAGE), WARM_UP).await;
+            during(owned(&mut stream, &peer, buffer, rounds)).await.0
         });
         for shim in [Shim::Socket, Shim::Buffered] {
             let ours = runtime.block_on(async {
-                let (stream, peer) = asked(WARM_UP + rounds);
+                let (stream, peer) = pair();
                 let stream = compio::net::TcpStream::from_std(stream).expect("a socket");
-                let count = match shim {
-                    Shim::Socket => counted(SocketAsTokio::new(stream), rounds).await,
-                    Shim::Buffered => counted(CompioAsTokio::new(stream), rounds).await,
-                };
-                peer.join().expect("the peer");
-                count
+                match shim {
+                    Shim::Socket => counted(SocketAsTokio::new(stream), &peer, rounds).await,
+                    Shim::Buffered => counted(CompioAsTokio::new(stream), &peer, rounds).await,
+                }
             });
             worst = worst.max(ours.saturating_sub(native));
         }
@@ -84,32 +80,33 @@ fn pair() -> (TcpStream, TcpStream) {
     (one, other)
 }
 
-/// A socket whose peer, on a thread of its own, sends messages and waits for each to come back.
-fn asked(times: usize) -> (TcpStream, thread::JoinHandle<()>) {
-    let (ours, mut peer) = pair();
-    let asking = thread::spawn(move || {
-        let mut message = [7; MESSAGE];
-        for _ in 0..times {
-            peer.write_all(&message).expect("a message");
-            peer.read_exact(&mut message).expect("an answer");
-        }
-    });
-    (ours, asking)
+/// Every read has to wait, so that all sides wait equally often: a message comes once it is polled for.
+async fn asked<T>(read: impl Future<Output = T>, mut peer: &TcpStream) -> T {
+    let asks = async { peer.write_all(&[7; MESSAGE]).expect("a message") };
+    join(read, asks).await.0
+}
+
+fn answered(mut peer: &TcpStream) {
+    let mut answer = [0; MESSAGE];
+    peer.read_exact(&mut answer).expect("an answer");
 }
 
 /// The operations on Compio's own traits.
 async fn owned(
     stream: &mut (impl AsyncRead + AsyncWrite),
+    peer: &TcpStream,
     mut buffer: Vec<u8>,
     times: usize,
 ) -> Vec<u8> {
     for _ in 0..times {
         buffer.clear();
-        let BufResult(got, filled) = stream.read_exact(buffer.slice(..MESSAGE)).await;
+        let read = stream.read_exact(buffer.slice(..MESSAGE));
+        let BufResult(got, filled) = asked(read, peer).await;
         got.expect("a message");
         let BufResult(sent, filled) = stream.write_all(filled).await;
         sent.expect("a peer");
         buffer = filled.into_inner();
+        answered(peer);
     }
     buffer
 }
@@ -117,22 +114,26 @@ async fn owned(
 /// The operations on Tokio's.
 async fn borrowed(
     stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin),
+    peer: &TcpStream,
     times: usize,
 ) {
     let mut message = [0; MESSAGE];
     for _ in 0..times {
-        stream.read_exact(&mut message).await.expect("a message");
+        let read = stream.read_exact(&mut message);
+        asked(read, peer).await.expect("a message");
         stream.write_all(&message).await.expect("a peer");
         stream.flush().await.expect("a peer");
+        answered(peer);
     }
 }
 
 async fn counted(
     mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    peer: &TcpStream,
     rounds: usize,
 ) -> u64 {
-    borrowed(&mut stream, WARM_UP).await;
-    during(borrowed(&mut stream, rounds)).await.0
+    borrowed(&mut stream, peer, WARM_UP).await;
+    during(borrowed(&mut stream, peer, rounds)).await.0
 }
 
 fn tokio_as_compio(rounds: usize) -> u64 {
@@ -141,14 +142,12 @@ fn tokio_as_compio(rounds: usize) -> u64 {
         .build()
         .expect("a Tokio runtime");
     runtime.block_on(async {
-        let (stream, peer) = asked(WARM_UP + rounds);
+        let (stream, peer) = pair();
         stream.set_nonblocking(true).expect("a socket");
         let stream = tokio::net::TcpStream::from_std(stream).expect("a socket");
         let mut stream = TokioAsCompio::new(stream);
-        let buffer = owned(&mut stream, Vec::with_capacity(MESSAGE), WARM_UP).await;
-        let (count, _) = during(owned(&mut stream, buffer, rounds)).await;
-        peer.join().expect("the peer");
-        count
+        let buffer = owned(&mut stream, &peer, Vec::with_capacity(MESSAGE), WARM_UP).await;
+        during(owned(&mut stream, &peer, buffer, rounds)).await.0
     })
 }
 

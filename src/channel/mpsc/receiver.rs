@@ -116,10 +116,7 @@ impl<T> Receiver<T> {
         match crate::time::timeout(duration, self.recv()).await {
             Ok(value) => value.ok_or(RecvTimeoutError::Closed),
             // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(|error| match error {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Closed => RecvTimeoutError::Closed,
-            }),
+            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
         }
     }
 

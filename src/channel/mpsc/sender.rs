@@ -131,10 +131,7 @@ impl<T> Sender<T> {
                 .map_err(|SendError(value)| SendTimeoutError::Closed(value)),
             Ok(Err(SendError(()))) => Err(SendTimeoutError::Closed(value)),
             // It may have been the neighbours' turn.
-            Err(_) => self.try_send(value).map_err(|error| match error {
-                TrySendError::Full(value) => SendTimeoutError::Timeout(value),
-                TrySendError::Closed(value) => SendTimeoutError::Closed(value),
-            }),
+            Err(_) => self.try_send(value).map_err(TrySendError::after_waiting),
         }
     }
 
