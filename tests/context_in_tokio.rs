@@ -28,7 +28,7 @@ use tokio::{
     },
     runtime::{Handle, Id},
 };
-use tower::Service;
+use tower_service::Service;
 
 fn here() -> Option<Id> {
     Handle::try_current().ok().map(|handle| handle.id())
