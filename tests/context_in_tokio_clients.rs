@@ -5,12 +5,12 @@
 mod context_support;
 mod support;
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
-use context_support::{everywhere, tokio_runtime};
+use context_support::{compio_runtime, everywhere, message, tokio_runtime};
 use futures::{
-    SinkExt, StreamExt, TryStreamExt,
+    FutureExt, SinkExt, StreamExt, TryStreamExt,
     future::{Either, select, try_join_all},
 };
 use http_body_util::{BodyExt, Full};
@@ -27,7 +27,7 @@ use landbridge::{
     context::{InTokioExt, in_tokio},
     rt::spawn_local,
 };
-use support::servers::Server;
+use support::{drivers, servers::Server, watchdog};
 use tokio::{net::TcpListener, runtime};
 use tonic::{
     Code, Status,
@@ -181,6 +181,36 @@ fn reqwest_gets_over_http1_and_http2() {
             let error = hasty.await.unwrap_err();
             assert!(error.is_timeout(), "{error:?}");
             post(1).in_tokio(&handle).await;
+        });
+    }
+}
+
+/// A request that has no timeout, and whose connection was a task of the runtime that is gone.
+#[test]
+fn a_request_in_flight_ends_with_the_runtime() {
+    let peer = Peer::new();
+    let url = |path| format!("http://{}/{path}", peer.address);
+    for driver in drivers() {
+        let _watchdog = watchdog();
+        let tokio = tokio_runtime();
+        let handle = tokio.handle().clone();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let get = |path| {
+            let request = client.get(url(path));
+            let response = async { request.send().await.map(drop) }.in_tokio(&handle);
+            Box::pin(AssertUnwindSafe(response).catch_unwind())
+        };
+        compio_runtime(driver).block_on(async {
+            let Either::Right((answered, waits)) = select(get("never"), get("")).await else {
+                panic!("nobody answers that");
+            };
+            answered.unwrap().unwrap();
+            let ending = std::thread::spawn(|| drop(tokio));
+            match waits.await {
+                Ok(result) => assert!(result.unwrap_err().is_request()),
+                Err(panic) => assert!(message(&*panic).contains("shut down"), "{panic:?}"),
+            }
+            ending.join().unwrap();
         });
     }
 }
