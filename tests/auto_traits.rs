@@ -493,10 +493,13 @@ mod files {
     }
 }
 
-/// What stays is not in the wrapper.
+/// What stays is not in the wrapper; what is only put into a context is.
 #[test]
 fn a_wrapper_crosses_threads_whatever_it_is_around() {
-    use landbridge::{context::OnThread, error::OnThreadError};
+    use landbridge::{
+        context::{InTokio, OnThread},
+        error::{OnThreadError, TokioGone},
+    };
 
     assert_traits! {
         OnThread<Stays>: [Send, Sync, Unpin, Clone, Debug];
@@ -504,6 +507,11 @@ fn a_wrapper_crosses_threads_whatever_it_is_around() {
         OnThread<std::marker::PhantomPinned>: [Send, Sync, Unpin, Debug];
         OnThread<Staying>: [Send, Sync, Unpin, Debug, Future, !Clone];
         OnThreadError: [Send, Sync, Unpin, Clone, Debug];
+        InTokio<Stays>: [Unpin, Clone, Debug, !Send, !Sync];
+        InTokio<Moves>: [Send, Unpin, Clone, Debug, !Sync];
+        InTokio<u8>: [Send, Sync, Unpin, Clone, Debug];
+        InTokio<std::marker::PhantomPinned>: [Send, Sync, Debug, !Unpin];
+        TokioGone: [Send, Sync, Unpin, Clone, Debug];
     }
 }
 

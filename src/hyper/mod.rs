@@ -36,6 +36,7 @@
 #![cfg_attr(not(doctest), doc = include_str!("examples.md"))]
 
 mod executor;
+mod in_tokio;
 mod on_thread;
 mod timer;
 

@@ -13,6 +13,11 @@ struct Files;
 #[doc = include_str!("../../../src/hyper/examples.md")]
 struct Hyper;
 
+#[cfg(target_os = "linux")]
+mod context_in_tokio;
+#[cfg(target_os = "linux")]
+#[path = "../../context_support/mod.rs"]
+mod context_support;
 mod hyper_axum;
 mod hyper_http1;
 mod hyper_http2;
