@@ -3,7 +3,7 @@
 #[cfg(feature = "pool")]
 pub use crossing::{
     AttachError, BuildError, DefaultIsSet, HostError, JoinError, NoDefaultPool, NoSuchWorker,
-    NotOnWorker, OnThreadError, PanicPayload, TrySpawnError,
+    NotOnWorker, OnThreadError, PanicPayload, TokioGone, TrySpawnError,
 };
 #[cfg(all(feature = "fs", unix))]
 pub use files::{CloseError, Misaligned};
@@ -309,6 +309,29 @@ mod crossing {
     impl From<OnThreadError> for io::Error {
         fn from(error: OnThreadError) -> Self {
             Self::other(error)
+        }
+    }
+
+    /// The Tokio runtime in whose context something waits is gone; from
+    /// [`InTokio`](crate::context::InTokio).
+    ///
+    /// Converts into [`io::Error`], of the kind `BrokenPipe`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("the Tokio runtime in whose context this is was shut down{}", if *.never_driven {
+        "; no thread had driven it while something waited there"
+    } else {
+        ""
+    })]
+    #[non_exhaustive]
+    pub struct TokioGone {
+        /// It is a `current_thread` runtime, and no thread was in its `block_on` between the first time that
+        /// something had to wait in its context and its end.
+        pub never_driven: bool,
+    }
+
+    impl From<TokioGone> for io::Error {
+        fn from(error: TokioGone) -> Self {
+            Self::new(io::ErrorKind::BrokenPipe, error)
         }
     }
 

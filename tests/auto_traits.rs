@@ -264,6 +264,13 @@ fn channel_handles_cross_threads_if_and_only_if_their_messages_are_send() {
         channel::weighted::Permit<'static, Stays>: [!Send, !Sync, Unpin, Debug];
         channel::pipe::Writer: [Send, Sync, Unpin, Debug, !Clone];
         channel::pipe::Reader: [Send, Sync, Unpin, Debug, !Clone];
+        channel::mesh::Member<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::mesh::Sender<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::mesh::Receiver<Moves>: [Send, Sync, Unpin, Debug, !Clone];
+        channel::mesh::Member<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::mesh::Sender<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::mesh::Receiver<Stays>: [!Send, !Sync, Unpin, Debug];
+        channel::mesh::Member<std::marker::PhantomPinned>: [Unpin];
         channel::Builder: [Send, Sync, Unpin, Debug];
         channel::WeightBuilder: [Send, Sync, Unpin, Debug];
         SendError<Moves>: [Send, !Sync, Unpin, Debug];
@@ -296,6 +303,15 @@ fn the_futures_of_a_channel_are_send_if_the_messages_are() {
     is_send(tx.closed());
     is_send(rx.recv());
     is_send(rx.recv_many(&mut Vec::new(), 1));
+
+    let mut member = channel::mesh::<Moves>(2, 1).swap_remove(0);
+    is_send(member.send(1, Moves::new(1)));
+    is_send(member.recv());
+    is_send(member.recv_many(&mut Vec::new(), 1));
+    let (mut tx, mut rx) = member.split();
+    is_send(tx.send(1, Moves::new(1)));
+    is_send(tx.lane_mut(1).send_all([Moves::new(1)]));
+    is_send(rx.recv());
 
     struct Weighs(Moves);
     impl channel::Weight for Weighs {
@@ -479,10 +495,13 @@ mod files {
     }
 }
 
-/// What stays is not in the wrapper.
+/// What stays is not in the wrapper; what is only put into a context is.
 #[test]
 fn a_wrapper_crosses_threads_whatever_it_is_around() {
-    use landbridge::{context::OnThread, error::OnThreadError};
+    use landbridge::{
+        context::{InTokio, OnThread},
+        error::{OnThreadError, TokioGone},
+    };
 
     assert_traits! {
         OnThread<Stays>: [Send, Sync, Unpin, Clone, Debug];
@@ -490,6 +509,11 @@ fn a_wrapper_crosses_threads_whatever_it_is_around() {
         OnThread<std::marker::PhantomPinned>: [Send, Sync, Unpin, Debug];
         OnThread<Staying>: [Send, Sync, Unpin, Debug, Future, !Clone];
         OnThreadError: [Send, Sync, Unpin, Clone, Debug];
+        InTokio<Stays>: [Unpin, Clone, Debug, !Send, !Sync];
+        InTokio<Moves>: [Send, Unpin, Clone, Debug, !Sync];
+        InTokio<u8>: [Send, Sync, Unpin, Clone, Debug];
+        InTokio<std::marker::PhantomPinned>: [Send, Sync, Debug, !Unpin];
+        TokioGone: [Send, Sync, Unpin, Clone, Debug];
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use ours::*;
 
 pub(crate) mod channel {
     pub(crate) use ours::channel::{
-        RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError, Wait, Weight,
+        SendError, TryRecvError, TrySendError, Wait, Weight,
         mpsc::{self as spsc, Receiver, Sender},
     };
 
@@ -57,5 +57,3 @@ mod model;
 mod neighbours;
 #[path = "channel_runtimes.rs"]
 mod runtimes;
-#[path = "channel_timeout.rs"]
-mod timeout;

@@ -5,17 +5,18 @@
 
 mod io_support;
 mod support;
+mod tls_support;
 
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-use io_support::tls::handshake;
 use io_support::{Hostile, on_each_driver, pattern, settle};
 use landbridge::channel;
 use landbridge::io::{CompioAsTokio, IntoCompioIo, IntoTokioIo, TokioAsCompio};
 use landbridge::rt::spawn_local;
+use tls_support::handshake;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}

@@ -24,6 +24,7 @@ mod play;
 mod socket;
 #[path = "io_model/tls.rs"]
 mod tls;
+mod tls_support;
 #[path = "io_model/users.rs"]
 mod users;
 #[path = "io_model/wire.rs"]
@@ -583,8 +584,8 @@ mod remote {
 /// A library that polls as it likes, and keeps bytes of its own, between the user and the shim.
 mod tls_streams {
     use io_support::Hostile;
-    use io_support::tls::handshake;
     use tls::TlsPeer;
+    use tls_support::handshake;
     use users::User;
 
     use super::*;

@@ -1,11 +1,12 @@
 //! A real client of the Tokio side: TLS over Compio's sockets.
 
 mod io_support;
+mod tls_support;
 
 use compio::net::{TcpListener, TcpStream};
-use io_support::tls::configs;
 use io_support::{on_each_driver, pattern};
 use landbridge::io::{CompioAsTokio, IntoTokioIo};
+use tls_support::configs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};

@@ -66,4 +66,102 @@ mod loom_user {
             assert_eq!(reader.join().unwrap(), (Some(1), None));
         });
     }
+
+    // template
+    /// The code under test: whoever asks for a number gets one that nobody else has.
+    async fn numbers(mut asked: channel::mpsc::Receiver<channel::mpsc::Sender<usize>>) {
+        let mut next = 0;
+        while let Some(answer) = asked.recv().await {
+            // Who asked may have gone away.
+            if answer.send(next).await.is_ok() {
+                next += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn no_number_is_given_twice() {
+        loom::model(|| {
+            let (ask, asked) = channel::mpsc(1);
+            let ask_for_one = |ask: channel::mpsc::Sender<_>| async move {
+                let (answer, mut answered) = channel::mpsc(1);
+                ask.send(answer).await.unwrap();
+                answered.recv().await
+            };
+            let service = thread::spawn(move || block_on(numbers(asked)));
+            let other = thread::spawn({
+                let ask = ask.clone();
+                move || block_on(ask_for_one(ask))
+            });
+            let one = block_on(ask_for_one(ask));
+            assert_ne!(one, other.join().unwrap());
+            service.join().unwrap();
+        });
+    }
+    // end of the template
+
+    /// Who copies it from there has what compiles and runs here.
+    #[test]
+    fn the_template_in_the_docs_is_the_one_above() {
+        let between = |text: &str, from: &str, to: &str| {
+            let text = text.split_once(from).unwrap().1;
+            let lines = text.split_once(to).unwrap().0.lines();
+            lines.map(str::trim).collect::<Vec<_>>().join("\n")
+        };
+        let here = include_str!("loom_user.rs");
+        let here = between(here, "    // template\n", "    // end of the template");
+        let docs = include_str!("../docs/loom.md");
+        let docs = between(docs, "<!-- template -->\n\n```rust\n", "```\n");
+        assert_eq!(docs.trim(), here.trim());
+    }
+
+    /// Any number of senders, no bound: what each sends comes in its order.
+    #[test]
+    fn what_two_threads_send_without_a_bound_comes_in_each_ones_order() {
+        loom::model(|| {
+            let (sender, mut receiver) = channel::unbounded();
+            let other = thread::spawn({
+                let sender = sender.clone();
+                move || sender.send((1, 0)).unwrap()
+            });
+            sender.send((0, 0)).unwrap();
+            sender.send((0, 1)).unwrap();
+            drop(sender);
+            let received = block_on(async {
+                let mut received = Vec::new();
+                while let Some(message) = receiver.recv().await {
+                    received.push(message);
+                }
+                received
+            });
+            other.join().unwrap();
+            let of = |thread| {
+                received
+                    .iter()
+                    .filter(move |it| it.0 == thread)
+                    .map(|it| it.1)
+            };
+            assert!(of(0).eq([0, 1]) && of(1).eq([0]));
+        });
+    }
+
+    /// A bound on the weight: a sender that has to wait is let in when there is room.
+    #[test]
+    fn a_heavy_message_gets_in_when_the_light_one_is_out() {
+        loom::model(|| {
+            let (sender, mut receiver) = channel::builder().bytes(2).mpsc::<&str>();
+            let writer = thread::spawn(move || {
+                block_on(async {
+                    sender.send("a").await.unwrap();
+                    sender.send("bc").await.unwrap();
+                })
+            });
+            block_on(async {
+                assert_eq!(receiver.recv().await, Some("a"));
+                assert_eq!(receiver.recv().await, Some("bc"));
+                assert_eq!(receiver.recv().await, None);
+            });
+            writer.join().unwrap();
+        });
+    }
 }

@@ -1,4 +1,4 @@
-use super::{Wait, Weight, mpsc, pipe, spsc, unbounded, weighted};
+use super::{Wait, Weight, mesh, mpsc, pipe, spsc, unbounded, weighted};
 
 /// A channel's options; made by [`channel::builder`](super::builder()).
 #[derive(Clone, Debug)]
@@ -64,6 +64,16 @@ impl Builder {
     /// The capacity does not matter, nor what a sender does before it sleeps: it never does.
     pub fn unbounded<T>(self) -> (unbounded::Sender<T>, unbounded::Receiver<T>) {
         unbounded::channel(self.recv_wait)
+    }
+
+    /// A channel between each two of `members`; see [`channel::mesh`](super::mesh()). The capacity is that of
+    /// each lane.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
+    pub fn mesh<T>(self, members: usize) -> Vec<mesh::Member<T>> {
+        mesh::channel(members, self.capacity, self.send_wait, self.recv_wait)
     }
 
     /// Bounds the channel by what its messages weigh together, not by their number: by their bytes, or

@@ -20,6 +20,7 @@
 //! | [`unbounded()`] | any number of senders, one receiver | nothing: a send never waits |
 //! | [`builder()`]`.bytes(..).mpsc()` | any number of senders, one receiver | what the messages weigh ([`weighted`]) |
 //! | [`pipe()`] | one writer, one reader, of bytes | number of bytes |
+//! | [`mesh()`] | a number of members, each with a sender to every other and one receiver for all | number of messages between each two |
 //! | [`oneshot`] | one sender, one receiver | one message |
 //! | [`watch`] | many senders, many receivers, each of which sees the latest | one message |
 //! | [`broadcast`] | many senders, many receivers, each of which sees all | number of messages; who is slow misses the oldest |
@@ -73,6 +74,7 @@ mod loom_support;
 mod loom_unbounded;
 #[cfg(all(test, landbridge_loom))]
 mod loom_weighted;
+pub mod mesh;
 pub mod mpsc;
 pub mod pipe;
 mod queue;
@@ -158,6 +160,85 @@ pub fn spsc<T>(capacity: usize) -> (spsc::Sender<T>, spsc::Receiver<T>) {
 /// ```
 pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
     builder().capacity(capacity).mpsc()
+}
+
+/// `n` members, each of which sends to each other, through a lane of its own for `capacity` messages.
+///
+/// For threads that share nothing: with one member for each worker of a pool, say, each of which has its
+/// part of the data. Each lane is as [`spsc()`]: no two members ever write the same word, and who is slow
+/// holds up only those that send to it. A member receives from all its peers in turn, and is told from
+/// whom; see [`mesh::Member`].
+///
+/// A member has no lane to itself: what is its own to do it does, or puts into a queue of its own. A lane
+/// to itself would keep its receiver open as long as it lives, and waiting for room in it would be waiting
+/// for itself.
+///
+/// All memory is taken at once: `n * (n - 1)` lanes, each for `capacity` messages, rounded up to a power of
+/// two, and somewhat less than a KiB. A capacity of 0 is taken as 1, as in [`spsc()`].
+///
+/// Members can be sent to other threads, and used on any runtime or none, if `T` is `Send`.
+///
+/// # Panics
+///
+/// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
+///
+/// # Examples
+///
+/// A member for each worker of a pool. Each owns the keys that lead to it, and tells the owners of the rest.
+///
+#[cfg_attr(feature = "pool", doc = "```")]
+#[cfg_attr(not(feature = "pool"), doc = "```ignore")]
+/// use std::collections::HashMap;
+///
+/// use futures::future::{join, try_join_all};
+/// use landbridge::{CompioPool, channel};
+///
+/// /// A key, and what is to be added to what its owner has there.
+/// type Add = (u64, u64);
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let pool = CompioPool::builder().threads(3).build()?;
+///     let members = channel::mesh::<Add>(3, 64);
+///     let shards = pool.workers().zip(members).map(|(worker, member)| {
+///         worker.spawn(move || async move {
+///             let (me, n) = (member.index(), member.members());
+///             let (mut tx, mut rx) = member.split();
+///             let mut mine = HashMap::new();
+///             let mut elsewhere = Vec::new();
+///             for key in 0..30 {
+///                 match key as usize % n {
+///                     owner if owner == me => *mine.entry(key).or_insert(0) += 1,
+///                     owner => elsewhere.push((owner, (key, 1))),
+///                 }
+///             }
+///             // Sending and receiving at once: neither waits for the other.
+///             let send = async {
+///                 for (owner, add) in elsewhere {
+///                     tx.send(owner, add).await?;
+///                 }
+///                 drop(tx);
+///                 Ok::<_, channel::SendError<Add>>(())
+///             };
+///             let receive = async {
+///                 while let Some((_from, (key, count))) = rx.recv().await {
+///                     *mine.entry(key).or_insert(0) += count;
+///                 }
+///             };
+///             let (sent, ()) = join(send, receive).await;
+///             sent.map(|()| mine)
+///         })
+///     });
+///     for mine in try_join_all(shards).await? {
+///         let mine = mine?;
+///         assert_eq!(mine.len(), 10);
+///         assert!(mine.values().all(|count| *count == 3));
+///     }
+///     Ok(())
+/// }
+/// ```
+pub fn mesh<T>(n: usize, capacity: usize) -> Vec<mesh::Member<T>> {
+    builder().capacity(capacity).mesh(n)
 }
 
 /// A channel with any number of senders and one receiver, without a bound: a send never waits.

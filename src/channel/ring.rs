@@ -29,7 +29,7 @@
 
 use std::{mem::MaybeUninit, task::Waker};
 
-use super::sleeper::Sleeper;
+use super::sleeper::{Bed, Sleeper};
 use crate::{
     error::{SendError, TryRecvError, TrySendError},
     pad::Padded,
@@ -67,6 +67,11 @@ const fn is_sealed(tail: usize) -> bool {
 ///
 /// Panics if the ring does not fit into the address space.
 pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    ring_into(capacity, Bed::Own(Sleeper::new()))
+}
+
+/// A ring whose consumer sleeps in `bed`.
+pub(super) fn ring_into<T>(capacity: usize, bed: Bed) -> (Producer<T>, Consumer<T>) {
     let capacity = capacity.max(1);
     let slots = capacity
         .checked_next_power_of_two()
@@ -79,7 +84,7 @@ pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         head: Padded(AtomicUsize::new(0)),
         high_water: Padded(AtomicUsize::new(0)),
         producer: Padded(Sleeper::new()),
-        consumer: Padded(Sleeper::new()),
+        consumer: Padded(bed),
         slots: Slots(
             (0..kept)
                 .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
@@ -108,7 +113,7 @@ struct Shared<T> {
     /// In steps, like the indices. Written by the producer, and rarely.
     high_water: Padded<AtomicUsize>,
     producer: Padded<Sleeper>,
-    consumer: Padded<Sleeper>,
+    consumer: Padded<Bed>,
     slots: Slots<T>,
     /// The capacity in steps.
     span: usize,
@@ -139,7 +144,7 @@ struct Slots<T>(Box<[UnsafeCell<MaybeUninit<T>>]>);
 // SAFETY: a shared `Slots` is only used to move values from the thread that has the producer to the
 // one that has the consumer, which `T: Send` allows; never does a thread see another's `&T`. That no
 // two threads use a slot at once is upheld by `Producer::push`, `Batch`, `Consumer::pop` and
-// `Consumer::pop_many`, the only callers.
+// `Consumer::pop_into`, the only callers.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
@@ -465,21 +470,42 @@ impl<T> Consumer<T> {
         buffer: &mut Vec<T>,
         max: usize,
     ) -> Result<usize, TryRecvError> {
-        if self.tail.wrapping_sub(self.head) / STEP < max {
+        let count = self.available(max)?;
+        self.pop_into(buffer, count, |value| value);
+        Ok(count)
+    }
+
+    /// How many messages [`pop_into`](Self::pop_into) may take, at least one; no more than `max` are
+    /// looked for.
+    pub(super) fn available(&mut self, max: usize) -> Result<usize, TryRecvError> {
+        if self.seen() < max {
             self.see_tail()?;
         }
-        let count = max.min(self.tail.wrapping_sub(self.head) / STEP);
+        Ok(max.min(self.seen()))
+    }
+
+    /// How many messages [`pop_into`](Self::pop_into) may take, without looking again.
+    pub(super) fn seen(&self) -> usize {
+        self.tail.wrapping_sub(self.head) / STEP
+    }
+
+    /// Pops `count` messages as one, of those that [`available`](Self::available) has counted, and
+    /// appends what `wrap` makes of each to `buffer`.
+    pub(super) fn pop_into<U>(&mut self, buffer: &mut Vec<U>, count: usize, wrap: impl Fn(T) -> U) {
+        assert!(count <= self.seen(), "more than there are");
         // May panic; nothing has been taken yet.
         buffer.reserve(count);
-        let mut next = self.head;
-        for _ in 0..count {
-            // SAFETY: as in `pop`; the indices from `head` to `next` are treated as empty from now on,
-            // since nothing in this loop can end it early: there is room in the buffer.
-            buffer.push(unsafe { self.shared.slots.take(next) });
-            next = next.wrapping_add(STEP);
-        }
-        self.publish(next);
-        Ok(count)
+        let first = self.head;
+        // Before the first is taken: whatever might end this early, none is taken twice.
+        self.head = first.wrapping_add(count * STEP);
+        let slots = &self.shared.slots;
+        buffer.extend((0..count).map(|i| {
+            // SAFETY: as in `pop`: the tail that was seen is past these indices (the assertion), and
+            // the head that the producer sees is not before it is published below. This end's own is,
+            // so they count as empty from now on; each is taken once.
+            wrap(unsafe { slots.take(first.wrapping_add(i * STEP)) })
+        }));
+        self.publish(self.head);
     }
 
     /// Looks how far the producer is. An error: there is nothing to pop.
@@ -522,6 +548,11 @@ impl<T> Consumer<T> {
     /// already. To be called when the ring was empty.
     pub(super) fn park(&mut self, waker: &Waker) -> bool {
         self.shared.consumer.register(waker);
+        self.park_registered()
+    }
+
+    /// The same where the waker is in its place.
+    pub(super) fn park_registered(&mut self) -> bool {
         // As in `Producer::park`; the close is a flag in the same word, so it fails this too.
         let mut seen = self.head;
         while let Err(now) =
@@ -581,6 +612,6 @@ impl<T> Drop for Consumer<T> {
         }
         self.shared.producer.wake();
         crate::unwind::drop_all(std::iter::from_fn(|| self.pop().ok()));
-        self.shared.consumer.forget();
+        self.shared.consumer.forget_own();
     }
 }

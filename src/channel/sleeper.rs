@@ -1,7 +1,7 @@
-use std::task::Waker;
+use std::{ops::Deref, task::Waker};
 
 use crate::{
-    sync::{Mutex, MutexGuard, lock},
+    sync::{Arc, Mutex, MutexGuard, lock},
     unwind::swallow,
 };
 
@@ -46,5 +46,37 @@ impl Sleeper {
 
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
         lock(&self.0)
+    }
+}
+
+/// Where the consumer of a ring sleeps: in a place of the ring's own, or in one that it shares with the
+/// other rings of the same receiver, any of which wakes it, and only one.
+///
+/// A flag in each ring says that its producer has to look here. Where another ring has ended the sleep, the
+/// flag outlives it. A producer that meets such a flag finds the place empty; or it finds the waker of a
+/// later sleep, and takes it, as it has a message for that one. If it was here before that waker was, then
+/// the lock tells the consumer, which looks at the ring after it has left the waker, of the message.
+pub(super) enum Bed {
+    Own(Sleeper),
+    Shared(Arc<Sleeper>),
+}
+
+impl Bed {
+    /// The ring has no consumer any more; the others may.
+    pub(super) fn forget_own(&self) {
+        if let Self::Own(sleeper) = self {
+            sleeper.forget();
+        }
+    }
+}
+
+impl Deref for Bed {
+    type Target = Sleeper;
+
+    fn deref(&self) -> &Sleeper {
+        match self {
+            Self::Own(sleeper) => sleeper,
+            Self::Shared(sleeper) => sleeper,
+        }
     }
 }

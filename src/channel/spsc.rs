@@ -32,11 +32,7 @@ pub(super) fn channel<T>(
 ) -> (Sender<T>, Receiver<T>) {
     let (producer, consumer) = ring(capacity);
     (
-        Sender {
-            producer,
-            look: Look::new(send_wait),
-            budget: Budget::new(),
-        },
+        Sender::new(producer, send_wait),
         Receiver {
             consumer,
             look: Look::new(recv_wait),
@@ -62,6 +58,14 @@ pub struct Sender<T> {
 }
 
 impl<T> Sender<T> {
+    pub(super) fn new(producer: Producer<T>, wait: Wait) -> Self {
+        Self {
+            producer,
+            look: Look::new(wait),
+            budget: Budget::new(),
+        }
+    }
+
     /// Sends `value`, once there is room for it.
     ///
     /// # Cancel safety

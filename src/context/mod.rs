@@ -3,7 +3,14 @@
 //! | you have | you need | use |
 //! |---|---|---|
 //! | a future, stream or I/O object that must stay on its thread | one that is `Send`, for a library that asks for it there | [`OnThread`] |
+//! | one on a Compio thread, or on any | the context of a Tokio runtime: its sockets, timers, threads that block | [`InTokio`], from [`in_tokio`](InTokioExt::in_tokio) |
+//! | code that is not asynchronous | the same | [`with`] |
 
+mod in_tokio;
 mod on_thread;
+mod watch;
 
+pub use in_tokio::{InTokio, InTokioExt, in_tokio, with};
+#[cfg(feature = "hyper")]
+pub(crate) use in_tokio::{Side, must};
 pub use on_thread::OnThread;

@@ -174,7 +174,8 @@ impl CompioPool {
     ///
     /// A [`stream`](Self::stream) whose consumer does not take its items holds the shutdown up: drop it,
     /// or drain it beside the shutdown. So do bytes that [`CompioAsTokio`](crate::io::CompioAsTokio) or
-    /// `FileAsTokio` has accepted, wherever on a worker it is, until they are out; idle, it does not.
+    /// `FileAsTokio` has accepted, wherever on a worker it is, until they are out, and a flush or a shutdown
+    /// of its stream that has begun, until that is over; idle, it does not.
     ///
     /// Awaited by a job of this very pool, it waits for all *other* jobs and lets the calling job go
     /// on; the workers end once it has returned. A job that waits for the calling job is one of those
@@ -182,7 +183,8 @@ impl CompioPool {
     /// [`run_blocking`](Self::run_blocking), which a shutdown waits for as it does for jobs.
     ///
     /// Tasks that a job started with Compio's own `spawn` are not waited for: they are dropped when
-    /// the jobs are done. Awaited by such a task, this knows of no job that called it: if a job awaits
+    /// the jobs are done, and their shims have nothing under way: one that goes on writing to such a shim
+    /// holds the shutdown up as long as it does. Awaited by such a task, this knows of no job that called it: if a job awaits
     /// the task, the two wait for each other for ever.
     ///
     /// # Cancel safety

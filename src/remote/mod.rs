@@ -42,6 +42,11 @@
 //! | room to write, where the peer has sent all it has | one request for as long as somebody waits | on Linux, an epoll instance for as long as somebody waits: one more descriptor |
 //!
 //! On Linux, a listener or a datagram socket that has waited takes one more descriptor, by which the worker watches it.
+//! Where that, or the epoll instance, cannot be had (`EMFILE`), the call that has to wait fails with the system's error.
+//!
+//! After 128 calls on a socket that did not have to wait, the next says `Pending` once, and wakes its task at once: so
+//! that a socket that is always ready lets the task's neighbours run. Whoever polls once and gives up may see that
+//! though there is something; the `try_` calls never say so.
 //!
 //! Each socket stays with one worker, see [`Net`]; connections are handed round the workers, or
 //! [dealt out by the kernel](ListenOptions::reuse_port). The handles work in a task of any runtime, and on the

@@ -199,7 +199,8 @@ pub struct UnixListener {
 
 impl UnixListener {
     /// Listens, on the default pool; as `tokio::net::UnixListener::bind`. On Linux, a path that begins with a
-    /// zero byte is a name in the abstract namespace.
+    /// zero byte is a name in the abstract namespace; one zero byte alone is the empty name there, where Tokio has
+    /// the system choose a name.
     ///
     /// # Errors
     ///

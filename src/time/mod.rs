@@ -45,6 +45,10 @@
 //! old runtime has ended does not matter. A move that is not followed by a poll leaves the sleep where it
 //! was: the task that polled it there is woken.
 //!
+//! A sleep that outlives the Compio runtime it was polled in keeps a little of it, the last waker and a
+//! descriptor among that, until it is polled elsewhere or dropped. Dropped on another thread, that is given
+//! back when the first thread next sets a timer, or ends.
+//!
 //! # Tokio's paused clock
 //!
 //! On Tokio, `tokio::time::pause` and `advance` work on these timers as on Tokio's own. Compio's clock is

@@ -5,8 +5,6 @@
     reason = "each test binary uses a part of it"
 )]
 
-pub mod tls;
-
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

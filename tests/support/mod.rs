@@ -32,8 +32,6 @@ use landbridge::{
 
 #[cfg(target_os = "linux")]
 pub mod seccomp;
-#[cfg(target_os = "linux")]
-pub mod servers;
 
 /// Far longer than anything here takes, on a machine that is busy with something else too.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -187,7 +187,7 @@ impl<R> CompioReadAsTokio<R> {
 
     /// Polls the operation in flight, where it can make progress.
     fn poll_loop(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.home.map_or(Ok(()), Home::check)?;
+        self.home.as_ref().map_or(Ok(()), Home::check)?;
         // Not in its place while it is polled, so a panic leaves the reader without it.
         let Some(mut reading) = self.reading.take() else {
             return Poll::Ready(Ok(()));

@@ -1,6 +1,6 @@
 //! What does the operations: one long-lived future, polled by whoever reads or, for writes, by a helper task.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -48,9 +48,10 @@ pub(super) struct Engine {
     /// Absent while it is polled, and for good after a panic in it.
     working: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
     desk: Rc<Desk>,
-    helper: OnceCell<()>,
+    /// Where the helper runs.
+    helper: OnceCell<Home>,
     /// Where the last order was given.
-    home: Cell<Option<Home>>,
+    home: RefCell<Option<Home>>,
 }
 
 /// What engine and future share; the future cannot own the engine that owns it.
@@ -137,13 +138,13 @@ impl Engine {
             working: Cell::new(Some(Box::pin(work(file, desk.clone())))),
             desk,
             helper: OnceCell::new(),
-            home: Cell::new(None),
+            home: RefCell::new(None),
         })
     }
 
     pub(super) fn order(&self, order: Order) {
         let writing = matches!(order, Order::Write { .. });
-        self.home.set(Home::here().ok());
+        *self.home.borrow_mut() = Home::here().ok();
         self.desk.writing.set(writing);
         self.desk.order.set(Some(order));
     }
@@ -154,9 +155,11 @@ impl Engine {
 
     /// Polls what was ordered, to wake the caller; an error if it can never come to an end.
     pub(super) fn poll_here(&self, cx: &Context<'_>) -> Poll<io::Result<End>> {
-        let at_home = self.home.get().is_some_and(|home| home.check().is_ok());
+        let home = self.home.borrow();
+        let at_home = home.as_ref().is_some_and(|home| home.check().is_ok());
+        drop(home);
         if !at_home {
-            return Poll::Ready(Err(self.lost("this file's Compio runtime is not here")));
+            return Poll::Ready(Err(self.lost(ELSEWHERE)));
         }
         self.drive(cx.waker());
         match self.delivery() {
@@ -172,6 +175,9 @@ impl Engine {
     pub(super) fn poll_helper(&self, cx: &Context<'_>) -> Poll<io::Result<End>> {
         if self.desk.helper_is_gone.get() || self.is_broken() {
             return Poll::Ready(Err(self.lost(GONE)));
+        }
+        if self.helper.get().is_some_and(|home| home.check().is_err()) {
+            return Poll::Ready(Err(self.lost(ELSEWHERE)));
         }
         let known = self.desk.caller.take();
         let known = known.filter(|known| known.will_wake(cx.waker()));
@@ -196,9 +202,14 @@ impl Engine {
         if self.desk.helper_is_gone.get() {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, GONE));
         }
+        if let Some(home) = self.helper.get() {
+            return home.check();
+        }
+        let here = Home::here()?;
         self.helper.get_or_init(|| {
             self.desk.writing.belongs_here();
             crate::rt::spawn_helper(Helper(self.clone()));
+            here
         });
         Ok(())
     }
@@ -251,6 +262,7 @@ impl Drop for PanicMeansOver<'_> {
     }
 }
 
+const ELSEWHERE: &str = "this file's Compio runtime is not here";
 const GONE: &str = "what drives the writes of this file has ended";
 
 /// The task that sees accepted bytes through.
@@ -295,7 +307,8 @@ impl Drop for Helper {
             drop(self.0.working.take());
         }
         if let Some(caller) = desk.caller.take() {
-            caller.wake();
+            // Compio aborts if a destructor of its tasks panics at the runtime's end.
+            swallow(|| caller.wake());
         }
     }
 }

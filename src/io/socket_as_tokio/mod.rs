@@ -1,6 +1,5 @@
 //! Compio's sockets behind Tokio's traits, without a copy where the socket is ready.
 
-mod home;
 mod link;
 mod parts;
 mod reactor;

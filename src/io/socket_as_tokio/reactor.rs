@@ -19,8 +19,8 @@ use compio::runtime::{Runtime, Submit};
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
 
-use super::home::{Home, current};
 use super::slot::Slot;
+use crate::io::home::{Home, current};
 
 /// What the helper fetches at once. There may be more: then it asks again.
 const EVENTS: usize = 128;
@@ -56,7 +56,6 @@ impl Reactor {
     fn of(runtime: &Runtime) -> io::Result<Rc<Self>> {
         let home = Home::of(runtime);
         let found = REACTORS.try_with(|reactors| {
-            // A helper keeps its runtime's driver, so no other one has the same descriptor.
             let known = reactors.borrow().iter().find(|it| it.home == home).cloned();
             if let Some(known) = known {
                 return Ok(known);
@@ -86,7 +85,7 @@ impl Reactor {
         }
         if self.helper_is_gone.get() {
             return Err(io::Error::other(
-                "the Compio runtime that a socket waited on is gone",
+                "the Compio runtime that a socket waited on is gone, or has lost its tasks to a panic",
             ));
         }
         self.home.check()

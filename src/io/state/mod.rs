@@ -2,7 +2,7 @@
 //!
 //! Nothing here imports Tokio or Compio, so a fuzzer or a model can drive these alone.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(all(test, not(landbridge_loom)), fuzzing))]
 pub(crate) mod model;
 mod read;
 mod spare;

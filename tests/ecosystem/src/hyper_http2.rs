@@ -1,9 +1,5 @@
 //! hyper's HTTP/2, both sides of it on a Compio thread, its tasks started by our executor.
 
-mod hyper_support;
-mod io_support;
-mod support;
-
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
@@ -12,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+use crate::hyper_support::{collect, drive, echo, everywhere, get, io, say_path, sockets};
+use crate::io_support::pattern;
+use crate::support::{block_on, for_each_driver};
 use bytes::Bytes;
 use compio::net::TcpStream;
 use futures::{
@@ -27,16 +26,13 @@ use hyper::{
     server::conn::http2 as server,
     service::service_fn,
 };
-use hyper_support::{collect, drive, echo, everywhere, get, io, say_path, sockets};
 use hyper_util::rt::TokioIo;
-use io_support::pattern;
 use landbridge::{
     CompioHandle,
     hyper::{CompioTimer, LocalExecutor},
     io::IntoTokioIo,
     rt::spawn_local,
 };
-use support::{block_on, for_each_driver};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Client = client::SendRequest<Full<Bytes>>;
@@ -262,7 +258,7 @@ fn a_graceful_shutdown_lets_the_streams_under_way_finish() {
         let response = drive(client.send_request(get("/last")));
         arrivals.next().await.unwrap();
         shut_down.send(()).unwrap();
-        io_support::settle().await;
+        crate::io_support::settle().await;
         assert!(!server.is_finished());
         go_on.send(()).unwrap();
         assert_eq!(collect(response.await.unwrap().unwrap()).await, "/last");
@@ -293,7 +289,7 @@ fn the_streams_under_way_are_tasks_of_the_pool() {
             });
             drop(drive(builder().serve_connection(io(far), service)));
             let mut client = connect(near).await;
-            io_support::settle().await;
+            crate::io_support::settle().await;
             let in_flight = || CompioHandle::current().unwrap().metrics().in_flight;
             let idle = in_flight();
             let requests = (0..STREAMS).map(|_| client.send_request(get("/")));
@@ -349,8 +345,8 @@ fn a_pools_shutdown_waits_for_the_streams_under_way() {
 /// A runtime of one's own, attached: hyper's tasks are that handle's.
 #[test]
 fn an_attached_runtime_serves_too() {
-    let _watchdog = support::watchdog();
-    io_support::on_each_driver(|| async {
+    let _watchdog = crate::support::watchdog();
+    crate::io_support::on_each_driver(|| async {
         let handle = CompioHandle::attach().unwrap();
         let (near, far) = sockets().await;
         let server = drive(builder().serve_connection(io(far), service_fn(say_path)));
@@ -366,7 +362,7 @@ fn an_attached_runtime_serves_too() {
 /// Code that serves both runtimes: the same executor on Tokio's local tasks, over Tokio's sockets.
 #[test]
 fn the_executor_serves_on_a_local_set_of_tokios() {
-    let _watchdog = support::watchdog();
+    let _watchdog = crate::support::watchdog();
     let tokio = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();

@@ -1,10 +1,8 @@
 //! Libraries written for Tokio's sockets, unchanged, over those of `landbridge::remote`.
-#![cfg(all(unix, feature = "net"))]
-
-mod support;
 
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 
+use crate::support::{block_on, for_each_driver};
 use axum::{
     Router,
     extract::ws::{
@@ -21,7 +19,6 @@ use landbridge::{
     context::OnThread,
     remote::{Net, TcpListener, TcpStream},
 };
-use support::{block_on, for_each_driver};
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
 /// All that axum asks for.

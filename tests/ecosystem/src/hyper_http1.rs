@@ -1,9 +1,5 @@
 //! hyper's HTTP/1, both sides of it on a Compio thread, over Compio's sockets.
 
-mod hyper_support;
-mod io_support;
-mod support;
-
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
@@ -12,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::hyper_support::{collect, drive, echo, everywhere, get, io, say_path, sockets};
+use crate::io_support::pattern;
 use bytes::Bytes;
 use compio::net::TcpStream;
 use futures::{StreamExt, channel::mpsc, future::poll_fn};
@@ -23,8 +21,6 @@ use hyper::{
     server::conn::http1 as server,
     service::service_fn,
 };
-use hyper_support::{collect, drive, echo, everywhere, get, io, say_path, sockets};
-use io_support::pattern;
 use landbridge::{hyper::CompioTimer, io::IntoTokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -77,7 +73,7 @@ fn pipelined_requests_are_answered_in_order() {
         // In two pieces, cut within a request.
         let (first, second) = requests.as_bytes().split_at(1000);
         client.write_all(first).await.unwrap();
-        io_support::settle().await;
+        crate::io_support::settle().await;
         client.write_all(second).await.unwrap();
         let mut answers = String::new();
         client.read_to_string(&mut answers).await.unwrap();
@@ -269,7 +265,7 @@ fn a_graceful_shutdown_lets_the_request_under_way_finish() {
         let response = drive(client.send_request(get("/last")));
         arrivals.next().await.unwrap();
         shut_down.send(()).unwrap();
-        io_support::settle().await;
+        crate::io_support::settle().await;
         assert!(!server.is_finished());
         go_on.send(()).unwrap();
         let response = response.await.unwrap().unwrap();
@@ -288,7 +284,7 @@ fn a_client_that_goes_away_ends_the_request_that_it_made() {
         let (dropped, mut is_dropped) = mpsc::unbounded();
         let service = service_fn(move |_: Request<Incoming>| {
             let dropped = dropped.clone();
-            let guard = support::OnDrop::new(move || dropped.unbounded_send(()).unwrap());
+            let guard = crate::support::OnDrop::new(move || dropped.unbounded_send(()).unwrap());
             async move {
                 let _guard = guard;
                 std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
@@ -300,7 +296,7 @@ fn a_client_that_goes_away_ends_the_request_that_it_made() {
             .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             .await
             .unwrap();
-        io_support::settle().await;
+        crate::io_support::settle().await;
         drop(client);
         is_dropped.next().await.unwrap();
         assert!(server.await.unwrap().is_err());

@@ -1,14 +1,11 @@
 //! Crates for Tokio's traits, as they are, over Compio's sockets.
 
-mod io_support;
-mod support;
-
+use crate::io_support::{on_each_driver, pattern};
+use crate::support::{socket_pair, watchdog};
 use bytes::Bytes;
 use compio::net::{TcpListener, TcpStream, UnixStream};
 use futures::{SinkExt, StreamExt};
-use io_support::{on_each_driver, pattern};
 use landbridge::{io::IntoTokioIo, rt::spawn_local};
-use support::{socket_pair, watchdog};
 use tokio_tungstenite::{
     WebSocketStream, accept_async, client_async,
     tungstenite::{Message, protocol::Role},

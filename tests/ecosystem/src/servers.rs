@@ -9,20 +9,20 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::eventually;
+use crate::support::eventually;
 
 /// A server process; dropping it ends it.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Removed after the process is gone.
     _directory: tempfile::TempDir,
 }
 
 impl Server {
     /// Nothing, with a note, where PostgreSQL is not installed. Its user is `postgres`, without a password.
-    pub fn postgres() -> Option<Self> {
+    pub(crate) fn postgres() -> Option<Self> {
         let Some(programs) = postgres_programs() else {
             eprintln!("skipped: PostgreSQL is not installed");
             return None;
@@ -73,7 +73,7 @@ impl Server {
     }
 
     /// Nothing, with a note, where Redis is not installed.
-    pub fn redis() -> Option<Self> {
+    pub(crate) fn redis() -> Option<Self> {
         if Command::new("redis-server")
             .arg("--version")
             .output()

@@ -2,10 +2,6 @@
 //!
 //! The messages are plain bytes, so that nothing has to be generated.
 
-mod hyper_support;
-mod io_support;
-mod support;
-
 use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
@@ -13,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::hyper_support::{drive, everywhere, io, sockets};
 use bytes::{Buf, BufMut, Bytes};
 use compio::net::{TcpListener, TcpStream};
 use futures::{
@@ -22,7 +19,6 @@ use futures::{
     stream::{self, BoxStream},
 };
 use hyper::{Request, Response, Uri, body::Incoming, client::conn::http2, http::uri::PathAndQuery};
-use hyper_support::{drive, everywhere, io, sockets};
 use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,

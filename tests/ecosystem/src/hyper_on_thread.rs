@@ -1,10 +1,6 @@
 //! What asks for `Send` around hyper, on a Compio thread, with `OnThread` around what is not: upgrades of
 //! HTTP/1, hyper-util's pooled client, axum's router.
 
-mod hyper_support;
-mod io_support;
-mod support;
-
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
@@ -17,6 +13,9 @@ use std::{
     thread,
 };
 
+use crate::hyper_support::{collect, drive, everywhere, get as request, say_path, sockets};
+use crate::io_support::pattern;
+use crate::support::{block_on, drivers, watchdog};
 use axum::{
     Router,
     body::Body,
@@ -37,7 +36,6 @@ use hyper::{
     service::service_fn,
     upgrade::Upgraded,
 };
-use hyper_support::{collect, drive, everywhere, get as request, say_path, sockets};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -47,7 +45,6 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use io_support::pattern;
 use landbridge::{
     CompioPool,
     context::OnThread,
@@ -56,7 +53,6 @@ use landbridge::{
     io::IntoTokioIo,
     rt::spawn_local,
 };
-use support::{block_on, drivers, watchdog};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::{
     WebSocketStream, client_async,

@@ -1,18 +1,13 @@
 //! Clients for Tokio of real servers, as they are, over sockets of Compio's.
 
-#![cfg(all(feature = "net", target_os = "linux"))]
-
-mod io_support;
-mod support;
-
 use std::sync::LazyLock;
 
+use crate::io_support::{on_each_driver, pattern};
+use crate::{servers::Server, support::watchdog};
 use bytes::Bytes;
 use compio::net::TcpStream;
 use futures::{SinkExt, StreamExt, TryStreamExt, future::try_join_all};
-use io_support::{on_each_driver, pattern};
 use landbridge::{io::IntoTokioIo, rt::spawn_local};
-use support::{servers::Server, watchdog};
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 async fn postgres(server: &Server) -> Client {
@@ -150,7 +145,7 @@ fn a_redis_client_runs_over_a_remote_socket() {
     let Some(server) = Server::redis() else {
         return;
     };
-    support::for_each_driver(|builder| {
+    crate::support::for_each_driver(|builder| {
         let pool = builder().build().unwrap();
         let net = Net::new(&pool);
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,10 +1,4 @@
 //! What the tests of hyper on Compio share.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses a part of it"
-)]
-
 use std::{convert::Infallible, future::Future};
 
 use bytes::Bytes;
@@ -24,14 +18,14 @@ use crate::{
 };
 
 /// A Compio socket as hyper takes it.
-pub type Io = TokioIo<<TcpStream as IntoTokioIo>::Io>;
+pub(crate) type Io = TokioIo<<TcpStream as IntoTokioIo>::Io>;
 
-pub fn io(stream: TcpStream) -> Io {
+pub(crate) fn io(stream: TcpStream) -> Io {
     TokioIo::new(stream.into_tokio_io())
 }
 
 /// A client's end and a server's.
-pub async fn sockets() -> (TcpStream, TcpStream) {
+pub(crate) async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -39,7 +33,7 @@ pub async fn sockets() -> (TcpStream, TcpStream) {
 }
 
 /// One body on Compio as it is and on a pool's worker, each on every driver.
-pub fn everywhere<T, F>(test: T)
+pub(crate) fn everywhere<T, F>(test: T)
 where
     T: Fn() -> F + Clone + Send + 'static,
     F: Future<Output = ()> + 'static,
@@ -55,31 +49,33 @@ where
 }
 
 /// Drives a connection, and says how it ended.
-pub fn drive<F>(connection: F) -> LocalJoinHandle<F::Output>
+pub(crate) fn drive<F>(connection: F) -> LocalJoinHandle<F::Output>
 where
     F: Future + 'static,
 {
     spawn_local(connection)
 }
 
-pub fn get(path: &str) -> Request<Full<Bytes>> {
+pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
     Request::get(path)
         .header("host", "localhost")
         .body(Full::default())
         .unwrap()
 }
 
-pub async fn collect(response: Response<Incoming>) -> Bytes {
+pub(crate) async fn collect(response: Response<Incoming>) -> Bytes {
     response.into_body().collect().await.unwrap().to_bytes()
 }
 
 /// The path, said back.
-pub async fn say_path(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+pub(crate) async fn say_path(
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
     Ok(Response::new(Full::from(path)))
 }
 
 /// The body, sent back as it comes.
-pub async fn echo(request: Request<Incoming>) -> Result<Response<Incoming>, Infallible> {
+pub(crate) async fn echo(request: Request<Incoming>) -> Result<Response<Incoming>, Infallible> {
     Ok(Response::new(request.into_body()))
 }

@@ -1,9 +1,5 @@
 //! axum's `Router` on Compio's threads, connection by connection, through hyper-util's builder.
 
-mod hyper_support;
-mod io_support;
-mod support;
-
 use std::{
     net::{SocketAddr, TcpListener as StdTcpListener},
     sync::{
@@ -12,6 +8,9 @@ use std::{
     },
 };
 
+use crate::hyper_support::{collect, drive, io};
+use crate::io_support::{on_each_driver, pattern};
+use crate::support::{block_on, drivers, watchdog};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -22,18 +21,15 @@ use compio::net::{TcpListener, TcpStream};
 use futures::{StreamExt, channel::mpsc, future::join_all};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Incoming, client::conn};
-use hyper_support::{collect, drive, io};
 use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use io_support::{on_each_driver, pattern};
 use landbridge::{
     CompioPool, Driver, JoinHandle,
     hyper::{CompioTimer, LocalExecutor},
     rt::spawn_local,
 };
-use support::{block_on, drivers, watchdog};
 use tokio::sync::watch;
 
 /// A pool that serves on every worker.
@@ -193,7 +189,7 @@ fn a_handler_streams_a_large_body_back() {
 fn a_stream_of_events_ends_with_its_client() {
     let (dropped, is_dropped) = mpsc::unbounded();
     let events = get(async move || {
-        let guard = support::OnDrop::new(move || dropped.unbounded_send(()).unwrap());
+        let guard = crate::support::OnDrop::new(move || dropped.unbounded_send(()).unwrap());
         let events = futures::stream::repeat_with(move || {
             let _guard = &guard;
             Ok::<_, std::convert::Infallible>("event\n")

@@ -1,8 +1,5 @@
 //! hyper's timer on Compio: sleeps that are `Send`, made of timers that are not.
 
-mod io_support;
-mod support;
-
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -12,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::io_support::on_each_driver;
+use crate::support::{CountingWaker, poll_once, watchdog};
 use compio::runtime::Runtime;
 use futures::future::{Either, select};
 use hyper::rt::{Sleep, Timer};
 use hyper_util::rt::TokioTimer;
-use io_support::on_each_driver;
 use landbridge::hyper::CompioTimer;
-use support::{CountingWaker, poll_once, watchdog};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(5);

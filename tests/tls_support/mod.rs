@@ -1,4 +1,9 @@
 //! A certificate that only its own client believes.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::sync::{Arc, LazyLock};
 
