@@ -8,8 +8,14 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 /// The modules whose signatures may name Compio's types.
 const ROOMS_FOR_COMPIO: [&str; 3] = ["io", "handoff", "fs"];
-/// Single items elsewhere that may: the last word on Compio's own builder, and Compio re-exported.
-const EXCEPTIONS: [&str; 2] = ["Builder::proactor", "pub use landbridge::compio"];
+/// Single items elsewhere that may: the last word on Compio's own builder, Compio re-exported, and the ends of
+/// a pipe, which are streams of both runtimes.
+const EXCEPTIONS: [&str; 4] = [
+    "Builder::proactor",
+    "pub use landbridge::compio",
+    "landbridge::channel::pipe::Reader",
+    "landbridge::channel::pipe::Writer",
+];
 
 fn main() -> ExitCode {
     let Some(json) = std::env::args_os().nth(1) else {
