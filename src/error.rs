@@ -11,6 +11,8 @@ pub use files::{CloseError, Misaligned};
 pub use handoff::{HandoffError, NotHandedOver};
 pub use messages::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 #[cfg(all(feature = "net", unix))]
+pub use nested::NestedBlockOn;
+#[cfg(all(feature = "net", unix))]
 pub use sockets::ReuniteError;
 #[cfg(feature = "pool")]
 pub use time::Elapsed;
@@ -819,4 +821,21 @@ mod sockets {
     #[derive(Debug, thiserror::Error)]
     #[error("the halves are of different streams")]
     pub struct ReuniteError<S: Stream>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
+}
+
+#[cfg(all(feature = "net", unix))]
+mod nested {
+    use std::fmt;
+
+    /// A runtime was to be driven where one is being driven already; here is the future back. From
+    /// [`DualRuntime::try_block_on`](crate::context::DualRuntime::try_block_on).
+    #[derive(thiserror::Error)]
+    #[error("`block_on` of a `DualRuntime` was called where this thread drives a runtime already")]
+    pub struct NestedBlockOn<F>(pub F);
+
+    impl<F> fmt::Debug for NestedBlockOn<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("NestedBlockOn(..)")
+        }
+    }
 }

@@ -624,41 +624,57 @@ impl Setup {
     }
 
     fn runtime(&self) -> io::Result<(DriverKind, Runtime)> {
-        let mut last = io::Error::from(io::ErrorKind::Unsupported);
-        for kind in attempts(self.driver) {
-            let mut proactor = ProactorBuilder::new();
-            // Naming an opcode makes Compio ask now, once in a process and with a descriptor that it
-            // needs for it, what the kernel can do. Left to the first operation that question may
-            // fail, and then nothing works, the proof included that the kernel is done at the end.
-            match kind {
-                DriverKind::IoUringTuned => {
-                    proactor
-                        .driver_type(DriverType::IoUring)
-                        .detect_opcode_support(OpCodeFlag::Read)
-                        .coop_taskrun(true)
-                        .taskrun_flag(true);
-                }
-                DriverKind::IoUring => {
-                    proactor
-                        .driver_type(DriverType::IoUring)
-                        .detect_opcode_support(OpCodeFlag::Read);
-                }
-                DriverKind::Polling => {
-                    proactor.driver_type(DriverType::Poll);
-                }
-                DriverKind::Iocp => {}
-            }
+        compio_runtime(self.driver, EVENT_INTERVAL, |proactor| {
             if let Some(tune) = &self.tune {
-                tune(&mut proactor);
+                tune(proactor);
             }
             proactor.reuse_thread_pool(self.blocking.clone());
-            match Runtime::builder().with_proactor(proactor).build() {
-                Ok(runtime) => return Ok((outcome(*kind, runtime.driver_type()), runtime)),
-                Err(error) => last = why_refused(*kind, error),
-            }
-        }
-        Err(last)
+        })
     }
+}
+
+/// A Compio runtime on the best driver that `driver` allows. `tune` has the last word on each that is tried;
+/// `event_interval` is of Compio's own tasks.
+pub(crate) fn compio_runtime(
+    driver: Driver,
+    event_interval: usize,
+    tune: impl Fn(&mut ProactorBuilder),
+) -> io::Result<(DriverKind, Runtime)> {
+    let mut last = io::Error::from(io::ErrorKind::Unsupported);
+    for kind in attempts(driver) {
+        let mut proactor = ProactorBuilder::new();
+        // Naming an opcode makes Compio ask now, once in a process and with a descriptor that it
+        // needs for it, what the kernel can do. Left to the first operation that question may
+        // fail, and then nothing works, the proof included that the kernel is done at the end.
+        match kind {
+            DriverKind::IoUringTuned => {
+                proactor
+                    .driver_type(DriverType::IoUring)
+                    .detect_opcode_support(OpCodeFlag::Read)
+                    .coop_taskrun(true)
+                    .taskrun_flag(true);
+            }
+            DriverKind::IoUring => {
+                proactor
+                    .driver_type(DriverType::IoUring)
+                    .detect_opcode_support(OpCodeFlag::Read);
+            }
+            DriverKind::Polling => {
+                proactor.driver_type(DriverType::Poll);
+            }
+            DriverKind::Iocp => {}
+        }
+        tune(&mut proactor);
+        let mut builder = Runtime::builder();
+        builder
+            .with_proactor(proactor)
+            .event_interval(event_interval);
+        match builder.build() {
+            Ok(runtime) => return Ok((outcome(*kind, runtime.driver_type()), runtime)),
+            Err(error) => last = why_refused(*kind, error),
+        }
+    }
+    Err(last)
 }
 
 /// The operating system's own answer, where Compio keeps it to itself: its question about opcodes needs

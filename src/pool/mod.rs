@@ -34,6 +34,8 @@ mod blocking;
 mod builder;
 mod default;
 mod doorbell;
+#[cfg(all(feature = "net", unix))]
+mod driven;
 mod dump;
 mod gate;
 mod handle;
@@ -69,9 +71,13 @@ use std::{
 use admission::{Admission, Ticket};
 pub(crate) use admission::{Offered, Refused};
 pub(crate) use attach::home_here;
+#[cfg(all(feature = "net", unix))]
+pub(crate) use builder::compio_runtime;
 pub use builder::{Builder, Driver, DriverKind};
 #[cfg(all(any(feature = "fs", feature = "net"), unix))]
 pub(crate) use default::default_pool;
+#[cfg(all(feature = "net", unix))]
+pub(crate) use driven::{Driven, wait_until_quiet};
 pub(crate) use dump::Doing;
 pub use dump::{Activity, OriginDump, PoolDump, WorkerDump};
 pub use handle::CompioHandle;
@@ -88,6 +94,8 @@ use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
 pub(crate) use under_way::UnderWay;
 use worker::Command;
+#[cfg(all(feature = "net", unix))]
+pub(crate) use worker::EVENT_INTERVAL;
 pub(crate) use worker::{
     Batch, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
 };

@@ -1,0 +1,633 @@
+//! `DualRuntime`: one thread, both reactors; whatever wakes, and whichever is busy, both go on.
+#![cfg(all(feature = "net", unix))]
+
+mod support;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, pending},
+    io::Write as _,
+    os::unix::net::UnixStream as StdStream,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use compio::{io::AsyncReadExt as _, runtime::Runtime};
+use landbridge::{
+    CompioPool,
+    context::{DualRuntime, OnThread},
+    error::JoinError,
+    rt,
+};
+use support::{Tally, block_on, drivers, watchdog, yield_now};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    runtime::Handle,
+    sync::oneshot,
+};
+
+const SHORT: Duration = Duration::from_millis(3);
+
+/// Calls `test` once for each driver, each time with a runtime that has not run yet.
+fn on_each(test: impl Fn(&DualRuntime)) {
+    let _watchdog = watchdog();
+    for driver in drivers() {
+        test(&DualRuntime::builder().driver(driver).build().unwrap());
+    }
+}
+
+type Task<T> = Pin<Box<dyn Future<Output = T>>>;
+type Start<T> = fn(&DualRuntime, Task<T>) -> Task<T>;
+
+/// The ways to have something run there, apart from Tokio's own tasks.
+fn starts<T: 'static>() -> [Start<T>; 4] {
+    [
+        |_, root| root,
+        |dual, task| {
+            let task = dual.spawn_local(task);
+            Box::pin(async { task.await.unwrap() })
+        },
+        |_, task| Box::pin(async { rt::spawn_local(task).await.unwrap() }),
+        |_, task| Box::pin(async { compio::runtime::spawn(task).await.unwrap() }),
+    ]
+}
+
+/// A task of Tokio's own that is polled in Compio's context like all here, and is not `Send`.
+async fn on_tokio<T: Send + 'static>(task: impl Future<Output = T> + 'static) -> T {
+    tokio::spawn(OnThread::new(task)).await.unwrap()
+}
+
+fn pair() -> (StdStream, StdStream) {
+    StdStream::pair().unwrap()
+}
+
+fn compio_stream(stream: StdStream) -> compio::net::UnixStream {
+    compio::net::UnixStream::from_std(stream).unwrap()
+}
+
+fn tokio_stream(stream: StdStream) -> tokio::net::UnixStream {
+    stream.set_nonblocking(true).unwrap();
+    tokio::net::UnixStream::from_std(stream).unwrap()
+}
+
+async fn compio_read(stream: StdStream) -> u8 {
+    let mut stream = compio_stream(stream);
+    let compio::BufResult(read, buffer) = stream.read_exact([0; 1]).await;
+    read.unwrap();
+    buffer[0]
+}
+
+/// Always ready, on whatever polls it, until it is dropped; counts its polls.
+async fn busy(polls: Rc<Cell<usize>>) {
+    loop {
+        polls.set(polls.get() + 1);
+        yield_now().await;
+    }
+}
+
+/// Always ready, on Tokio, while the guard lives.
+struct BusyTokio(Arc<AtomicBool>);
+
+impl BusyTokio {
+    fn start(dual: &DualRuntime) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        dual.tokio_handle().spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                yield_now().await;
+            }
+        });
+        Self(stop)
+    }
+}
+
+impl Drop for BusyTokio {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A hang of compio-compat's: what Tokio wakes first was not looked at before the thread slept.
+#[test]
+fn the_first_wake_may_come_from_tokio() {
+    for nth in 0..starts::<()>().len() {
+        on_each(|dual| {
+            let (to, from) = oneshot::channel();
+            dual.tokio_handle().spawn(async move {
+                tokio::time::sleep(SHORT).await;
+                to.send(()).unwrap();
+            });
+            let task = starts()[nth](dual, Box::pin(async { from.await.unwrap() }));
+            dual.block_on(task);
+        });
+    }
+}
+
+/// The same, from a socket of Tokio's that the task itself waits for.
+#[test]
+fn a_socket_of_tokios_wakes_every_kind_of_task() {
+    for nth in 0..starts::<()>().len() {
+        on_each(|dual| {
+            let (near, mut far) = pair();
+            let task = starts()[nth](
+                dual,
+                Box::pin(async {
+                    let mut near = tokio_stream(near);
+                    assert_eq!(near.read_u8().await.unwrap(), 7);
+                }),
+            );
+            let peer = thread::spawn(move || far.write_all(&[7]).unwrap());
+            dual.block_on(task);
+            peer.join().unwrap();
+        });
+    }
+}
+
+/// The other way round.
+#[test]
+fn a_socket_of_compios_wakes_every_kind_of_task() {
+    for nth in 0..starts::<u8>().len() {
+        on_each(|dual| {
+            let (near, mut far) = pair();
+            let task = starts()[nth](dual, Box::pin(compio_read(near)));
+            let peer = thread::spawn(move || far.write_all(&[7]).unwrap());
+            assert_eq!(dual.block_on(task), 7);
+            peer.join().unwrap();
+        });
+    }
+}
+
+/// A hang of compio-compat's: nobody gave to the kernel what a task of Tokio's had asked of Compio.
+#[test]
+fn a_compio_operation_may_be_started_in_a_task_of_tokios() {
+    on_each(|dual| {
+        dual.block_on(async {
+            for byte in 0..5 {
+                let (near, mut far) = pair();
+                let (started, is_started) = oneshot::channel();
+                let read = on_tokio(async {
+                    started.send(()).unwrap();
+                    compio_read(near).await
+                });
+                let peer = async {
+                    is_started.await.unwrap();
+                    thread::spawn(move || far.write_all(&[byte]).unwrap());
+                };
+                assert_eq!(futures::join!(read, peer).0, byte);
+            }
+        });
+    });
+}
+
+/// The same for what is not `Send`, in the set that Tokio has for it.
+#[test]
+fn a_compio_operation_may_be_started_in_a_local_set() {
+    on_each(|dual| {
+        let set = tokio::task::LocalSet::new();
+        let (near, mut far) = pair();
+        let read = set.spawn_local(compio_read(near));
+        let peer = thread::spawn(move || far.write_all(&[9]).unwrap());
+        assert_eq!(dual.block_on(set.run_until(read)).unwrap(), 9);
+        peer.join().unwrap();
+    });
+}
+
+/// The same for timers, of which the kernel is told by nobody but the thread that sleeps.
+#[test]
+fn a_compio_timer_may_be_started_anywhere() {
+    on_each(|dual| {
+        dual.block_on(async {
+            on_tokio(async { compio::time::sleep(SHORT).await }).await;
+            // Compio's here, by the rule of `landbridge::time`.
+            tokio::spawn(async { landbridge::time::sleep(SHORT).await })
+                .await
+                .unwrap();
+            compio::time::sleep(SHORT).await;
+        });
+        for start in starts() {
+            let sleep = start(dual, Box::pin(async { compio::time::sleep(SHORT).await }));
+            dual.block_on(sleep);
+        }
+    });
+}
+
+/// An earlier timer than the one that Tokio was told of; and later ones, when it was.
+#[test]
+fn compio_timers_go_off_in_their_order() {
+    on_each(|dual| {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        dual.block_on(async {
+            let sleeps = [9, 3, 6, 1].map(|millis| {
+                let order = Rc::clone(&order);
+                rt::spawn_local(async move {
+                    compio::time::sleep(Duration::from_millis(millis)).await;
+                    order.borrow_mut().push(millis);
+                })
+            });
+            for sleep in sleeps {
+                sleep.await.unwrap();
+            }
+        });
+        assert_eq!(*order.borrow(), [1, 3, 6, 9]);
+    });
+}
+
+/// A thread that sleeps in Tokio's driver is woken by whoever wakes a task of Compio's.
+#[test]
+fn other_threads_wake_every_kind_of_task() {
+    const ROUNDS: usize = 300;
+    for nth in 0..starts::<()>().len() {
+        on_each(|dual| {
+            let (to, mut from) = tokio::sync::mpsc::unbounded_channel::<mpsc::Sender<()>>();
+            let other = thread::spawn(move || {
+                for _ in 0..ROUNDS {
+                    let (answer, answered) = mpsc::channel();
+                    to.send(answer).unwrap();
+                    answered.recv().unwrap();
+                }
+            });
+            let task = starts()[nth](
+                dual,
+                Box::pin(async move {
+                    while let Some(answer) = from.recv().await {
+                        answer.send(()).unwrap();
+                    }
+                }),
+            );
+            dual.block_on(task);
+            other.join().unwrap();
+        });
+    }
+}
+
+/// What blocks is on other threads, and their last word is a wake-up.
+#[test]
+fn the_blocking_threads_of_both_wake_it() {
+    on_each(|dual| {
+        dual.block_on(async {
+            for n in 0..50 {
+                assert_eq!(tokio::task::spawn_blocking(move || n).await.unwrap(), n);
+                let compio = compio::runtime::spawn_blocking(move || n);
+                assert_eq!(compio.await.unwrap(), n);
+                let inside = on_tokio(async move {
+                    let compio = compio::runtime::spawn_blocking(move || n);
+                    compio.await.unwrap()
+                });
+                assert_eq!(inside.await, n);
+            }
+        });
+    });
+}
+
+/// A Tokio that never sleeps never asks Compio's side by itself.
+#[test]
+fn compio_goes_on_while_tokio_is_busy() {
+    on_each(|dual| {
+        let _busy = BusyTokio::start(dual);
+        for start in starts() {
+            let (near, mut far) = pair();
+            let read = start(dual, Box::pin(compio_read(near)));
+            dual.tokio_handle().spawn(async move {
+                yield_now().await;
+                far.write_all(&[7]).unwrap();
+            });
+            assert_eq!(dual.block_on(read), 7);
+        }
+        for start in starts() {
+            let sleep = start(dual, Box::pin(async { compio::time::sleep(SHORT).await }));
+            dual.block_on(sleep);
+        }
+    });
+}
+
+/// Neither does anything tell of what Tokio's tasks ask of Compio, but a timer.
+#[test]
+fn what_tokios_tasks_start_on_compio_goes_on_while_tokio_is_busy() {
+    on_each(|dual| {
+        let _busy = BusyTokio::start(dual);
+        dual.block_on(async {
+            let (near, mut far) = pair();
+            far.write_all(&[7]).unwrap();
+            assert_eq!(on_tokio(compio_read(near)).await, 7);
+            on_tokio(async { compio::time::sleep(SHORT).await }).await;
+            for start in starts::<()>() {
+                _ = start;
+                let (to, from) = oneshot::channel();
+                let waits = rt::spawn_local(async { from.await.unwrap() });
+                tokio::spawn(async {
+                    yield_now().await;
+                    to.send(()).unwrap();
+                });
+                waits.await.unwrap();
+            }
+        });
+    });
+}
+
+/// Other threads' wake-ups are not lost on a thread that does not sleep.
+#[test]
+fn other_threads_are_heard_while_tokio_is_busy() {
+    on_each(|dual| {
+        let _busy = BusyTokio::start(dual);
+        let handle = dual.handle();
+        let caller = thread::spawn(move || {
+            for n in 0..20 {
+                assert_eq!(block_on(handle.run(async move || n)).unwrap(), n);
+            }
+        });
+        dual.block_on(async {
+            while !caller.is_finished() {
+                yield_now().await;
+            }
+        });
+        caller.join().unwrap();
+    });
+}
+
+/// Compio's tasks, or the runtime's own, may always have something to do.
+#[test]
+fn tokio_goes_on_while_compio_is_busy() {
+    on_each(|dual| {
+        dual.block_on(async {
+            let polls = Rc::<Cell<usize>>::default();
+            let ours = rt::spawn_local(busy(Rc::clone(&polls)));
+            let compios = compio::runtime::spawn(busy(Rc::clone(&polls)));
+
+            tokio::time::sleep(SHORT).await;
+            let (near, mut far) = pair();
+            let mut near = tokio_stream(near);
+            far.write_all(&[7]).unwrap();
+            assert_eq!(near.read_u8().await.unwrap(), 7);
+            tokio::spawn(async { tokio::time::sleep(SHORT).await })
+                .await
+                .unwrap();
+            assert_eq!(compio_read(pair_with(8)).await, 8);
+
+            assert!(polls.get() > 0);
+            ours.abort();
+            drop(compios);
+        });
+    });
+}
+
+fn pair_with(byte: u8) -> StdStream {
+    let (near, mut far) = pair();
+    far.write_all(&[byte]).unwrap();
+    near
+}
+
+/// It is by turns: how long Tokio waits for a busy Compio is a number of polls, not of milliseconds.
+#[test]
+fn a_busy_compio_keeps_tokio_waiting_for_a_few_turns_at_most() {
+    const INTERVAL: usize = 16;
+    let _watchdog = watchdog();
+    for driver in drivers() {
+        let dual = DualRuntime::builder()
+            .driver(driver)
+            .event_interval(INTERVAL)
+            .build()
+            .unwrap();
+        dual.block_on(async {
+            let polls = Rc::<Cell<usize>>::default();
+            let ours = rt::spawn_local(busy(Rc::clone(&polls)));
+            let (near, mut far) = pair();
+            let mut near = tokio_stream(near);
+            for byte in 0..50 {
+                let written = Rc::<Cell<Option<usize>>>::default();
+                let write = {
+                    let (polls, written) = (Rc::clone(&polls), Rc::clone(&written));
+                    async move {
+                        yield_now().await;
+                        far.write_all(&[byte]).unwrap();
+                        written.set(Some(polls.get()));
+                        far
+                    }
+                };
+                let write = rt::spawn_local(write);
+                assert_eq!(near.read_u8().await.unwrap(), byte);
+                let waited = polls.get() - written.get().unwrap();
+                assert!(waited <= 4 * INTERVAL, "{waited} polls");
+                far = write.await.unwrap();
+            }
+            ours.abort();
+        });
+    }
+}
+
+/// A thread drives one runtime at a time, and says so instead of standing still.
+#[test]
+fn block_on_inside_of_a_runtime_is_an_error_that_gives_the_future_back() {
+    let _watchdog = watchdog();
+    let refuses = || {
+        let inner = DualRuntime::new().unwrap();
+        let refused = inner.try_block_on(async { 42 });
+        let future = refused.unwrap_err().0;
+        (inner, future)
+    };
+    let panics = || {
+        let inner = DualRuntime::new().unwrap();
+        let panic = catch_unwind(AssertUnwindSafe(|| inner.block_on(async {}))).unwrap_err();
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(text.contains("drives a runtime already"), "{text}");
+    };
+    let outer = DualRuntime::new().unwrap();
+    let (inner, future) = outer.block_on(async { refuses() });
+    assert_eq!(inner.block_on(future), 42);
+    outer.block_on(async {
+        panics();
+        rt::spawn_local(async move { panics() }).await.unwrap();
+        compio::runtime::spawn(async move { panics() })
+            .await
+            .unwrap();
+        on_tokio(async move { panics() }).await;
+    });
+    Runtime::new().unwrap().block_on(async { panics() });
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    tokio.block_on(async { tokio::spawn(async { panics() }).await.unwrap() });
+    let pool = CompioPool::builder().threads(1).build().unwrap();
+    block_on(pool.run(async || panics())).unwrap();
+}
+
+/// `block_on` is a way to wait, not the life of the tasks.
+#[test]
+fn tasks_go_on_at_the_next_call() {
+    on_each(|dual| {
+        let mut tasks = Vec::new();
+        let mut ends = Vec::new();
+        for start in starts::<u8>() {
+            let (near, far) = pair();
+            let (to, from) = oneshot::channel();
+            let read = start(dual, Box::pin(compio_read(near)));
+            let task = dual.spawn_local(async { to.send(read.await).unwrap() });
+            tasks.push((task, from));
+            ends.push(far);
+        }
+        dual.block_on(tokio::time::sleep(SHORT));
+        for end in &mut ends {
+            end.write_all(&[7]).unwrap();
+        }
+        for (task, from) in tasks {
+            dual.block_on(task).unwrap();
+            assert_eq!(dual.block_on(from).unwrap(), 7);
+        }
+    });
+}
+
+/// Drops what it is asked to in the contexts of both runtimes.
+struct InBoth(Arc<AtomicUsize>);
+
+impl Drop for InBoth {
+    fn drop(&mut self) {
+        let both = Runtime::try_with_current(|_| ()).is_ok() && Handle::try_current().is_ok();
+        self.0.fetch_add(usize::from(both), Ordering::Relaxed);
+    }
+}
+
+/// Destructors find what their tasks had, and nobody waits for a task that is no more.
+#[test]
+fn the_end_drops_every_task_once_in_both_contexts() {
+    let _watchdog = watchdog();
+    for driver in drivers() {
+        let tally = Tally::new();
+        let in_both = Arc::<AtomicUsize>::default();
+        let dual = DualRuntime::builder().driver(driver).build().unwrap();
+        let (near, _far) = pair();
+        let waits = |near: &StdStream| {
+            let counted = tally.make();
+            let stream = near.try_clone().unwrap();
+            let in_both = InBoth(Arc::clone(&in_both));
+            async move {
+                let _kept = (counted, in_both);
+                compio_read(stream).await;
+            }
+        };
+        let ours = dual.spawn_local(waits(&near));
+        let other = dual.handle().spawn({
+            let (counted, in_both) = (tally.make(), InBoth(Arc::clone(&in_both)));
+            async move || {
+                let _kept = (counted, in_both);
+                pending::<()>().await;
+            }
+        });
+        let tokios = dual.block_on(async {
+            compio::runtime::spawn(waits(&near)).detach();
+            let tokios = tokio::spawn(OnThread::new(waits(&near)));
+            tokio::time::sleep(SHORT).await;
+            tokios
+        });
+        drop(dual);
+        assert_eq!(tally.dropped(), 4);
+        assert_eq!(in_both.load(Ordering::Relaxed), 4);
+        assert!(matches!(block_on(ours), Err(JoinError::RuntimeGone)));
+        assert!(matches!(block_on(other), Err(JoinError::RuntimeGone)));
+        assert!(block_on(tokios).unwrap_err().is_cancelled());
+    }
+}
+
+/// Work may come from anywhere; it is done on the thread that drives the runtime.
+#[test]
+fn its_handle_brings_work_from_other_threads() {
+    on_each(|dual| {
+        let here = thread::current().id();
+        let callers: Vec<_> = (0..3)
+            .map(|_| {
+                let handle = dual.handle();
+                thread::spawn(move || {
+                    for _ in 0..200 {
+                        let there = handle.run(async || {
+                            tokio::task::yield_now().await;
+                            compio::fs::metadata(".").await.unwrap();
+                            thread::current().id()
+                        });
+                        assert_eq!(block_on(there).unwrap(), here);
+                    }
+                })
+            })
+            .collect();
+        dual.block_on(async {
+            let done = tokio::task::spawn_blocking(|| {
+                for caller in callers {
+                    caller.join().unwrap();
+                }
+            });
+            done.await.unwrap();
+        });
+    });
+}
+
+/// One future, both kinds of sockets, many times: what the runtime is for.
+#[test]
+fn bytes_go_through_sockets_of_both_in_one_task() {
+    on_each(|dual| {
+        dual.block_on(async {
+            let (ours, theirs) = pair();
+            let echo = rt::spawn_local(async move {
+                let mut stream = tokio_stream(theirs);
+                let mut buffer = [0; 4];
+                while stream.read_exact(&mut buffer).await.is_ok() {
+                    stream.write_all(&buffer).await.unwrap();
+                }
+            });
+            let mut stream = compio_stream(ours);
+            for n in 0..500_u32 {
+                let bytes = n.to_be_bytes();
+                compio::io::AsyncWriteExt::write_all(&mut stream, bytes)
+                    .await
+                    .0
+                    .unwrap();
+                let compio::BufResult(read, back) = stream.read_exact([0; 4]).await;
+                read.unwrap();
+                assert_eq!(back, bytes);
+            }
+            drop(stream);
+            echo.await.unwrap();
+        });
+    });
+}
+
+/// A panic is its caller's; the runtime has nothing half done.
+#[test]
+fn a_panic_leaves_the_runtime_as_it_was() {
+    on_each(|dual| {
+        let (near, mut far) = pair();
+        let read = dual.spawn_local(compio_read(near));
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            dual.block_on(async {
+                tokio::time::sleep(SHORT).await;
+                panic!("in passing");
+            })
+        }));
+        assert!(panic.is_err());
+        let inside = dual.block_on(async { rt::spawn_local(async { panic!("inside") }).await });
+        assert!(matches!(inside, Err::<(), _>(JoinError::Panicked(_))));
+        far.write_all(&[7]).unwrap();
+        assert_eq!(dual.block_on(read).unwrap(), 7);
+    });
+}
+
+/// The contexts are there for what is made before anything runs.
+#[test]
+fn enter_is_the_context_of_both() {
+    on_each(|dual| {
+        let (compios, tokios) = dual.enter(|| {
+            let (near, far) = pair();
+            (compio_stream(near), tokio_stream(far))
+        });
+        assert!(Handle::try_current().is_err() && Runtime::try_with_current(|_| ()).is_err());
+        let (mut compios, mut tokios) = (compios, tokios);
+        dual.block_on(async {
+            tokios.write_u8(7).await.unwrap();
+            let compio::BufResult(read, byte) = compios.read_exact([0; 1]).await;
+            read.unwrap();
+            assert_eq!(byte, [7]);
+        });
+    });
+}
