@@ -35,6 +35,7 @@ use crate::{
 /// |---|---|---|
 /// | a worker of a [`CompioPool`](crate::CompioPool) | the pool: in its metrics, beyond any `max_in_flight` | [`shutdown`](crate::CompioPool::shutdown) waits for it; what cuts jobs off cuts it off |
 /// | a runtime that is [attached](crate::CompioHandle::attach) | that handle's | dropped with the runtime |
+/// | a `DualRuntime` | its own | dropped with the runtime |
 /// | another Compio runtime | Compio's own | dropped with the runtime |
 /// | Tokio, in a `LocalSet` or a local runtime | Tokio's own | dropped with its `LocalSet` |
 ///

@@ -318,8 +318,7 @@ fn what_tokios_tasks_start_on_compio_goes_on_while_tokio_is_busy() {
             far.write_all(&[7]).unwrap();
             assert_eq!(on_tokio(compio_read(near)).await, 7);
             on_tokio(async { compio::time::sleep(SHORT).await }).await;
-            for start in starts::<()>() {
-                _ = start;
+            for _ in 0..3 {
                 let (to, from) = oneshot::channel();
                 let waits = rt::spawn_local(async { from.await.unwrap() });
                 tokio::spawn(async {
@@ -451,9 +450,9 @@ fn block_on_inside_of_a_runtime_is_an_error_that_gives_the_future_back() {
     });
     Runtime::new().unwrap().block_on(async { panics() });
     let tokio = tokio::runtime::Runtime::new().unwrap();
-    tokio.block_on(async { tokio::spawn(async { panics() }).await.unwrap() });
+    tokio.block_on(async { tokio::spawn(async move { panics() }).await.unwrap() });
     let pool = CompioPool::builder().threads(1).build().unwrap();
-    block_on(pool.run(async || panics())).unwrap();
+    block_on(pool.run(move || async move { panics() })).unwrap();
 }
 
 /// `block_on` is a way to wait, not the life of the tasks.
@@ -470,7 +469,7 @@ fn tasks_go_on_at_the_next_call() {
             tasks.push((task, from));
             ends.push(far);
         }
-        dual.block_on(tokio::time::sleep(SHORT));
+        dual.block_on(async { tokio::time::sleep(SHORT).await });
         for end in &mut ends {
             end.write_all(&[7]).unwrap();
         }
@@ -553,7 +552,7 @@ fn its_handle_brings_work_from_other_threads() {
             })
             .collect();
         dual.block_on(async {
-            let done = tokio::task::spawn_blocking(|| {
+            let done = tokio::task::spawn_blocking(move || {
                 for caller in callers {
                     caller.join().unwrap();
                 }

@@ -4,10 +4,7 @@
     reason = "Compio hands its descriptor out as a number only"
 )]
 
-use std::{
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-    time::Duration,
-};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use compio::runtime::Runtime;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,8 +22,11 @@ impl Descriptor {
     /// Asks the kernel, without waiting.
     pub(super) fn is_readable(&self) -> bool {
         let mut this = [PollFd::new(self, PollFlags::IN)];
-        let now = Timespec::try_from(Duration::ZERO).ok();
-        poll(&mut this, now.as_ref()).is_ok_and(|ready| ready > 0)
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut this, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 }
 

@@ -224,11 +224,11 @@ impl Turns {
     }
 
     fn pump(&self, cx: &mut Context<'_>) {
-        let pump = self.events.pump.get_or_init(|| {
+        // A task's waker is always the same.
+        self.events.pump.get_or_init(|| {
             self.jobs.set_pump(cx.waker().clone());
             cx.waker().clone()
         });
-        debug_assert!(pump.will_wake(cx.waker()));
         {
             let mut tick = self.tick.borrow_mut();
             if tick.has_gone_off() || tick.at().is_none() {
