@@ -35,6 +35,7 @@
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
 //! | code for `tokio::net` is to have its sockets watched by Compio | `remote` (feature `net`, Unix) | nothing while there is something to do; a wake-up for each wait |
 //! | a client or another future for Tokio is to run on a Compio thread | [`context::in_tokio`](context::in_tokio()) | no hop; the context is entered for each poll |
+//! | one thread needs both all the time | `context::DualRuntime` (feature `net`, on Unix) | no hop; one loop for both reactors |
 //! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | three allocations, once; no hop |
 //! | a socket, pipe or file is to belong to the other runtime | [`handoff`] | once, a few system calls |
 //! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |

@@ -16,6 +16,8 @@ use tokio::{
     runtime::{Handle, Runtime},
 };
 
+#[cfg(unix)]
+use crate::io::{Load, compat_compio, dual_compio, plain_tokio};
 use crate::{Row, threads::cpu_time};
 
 /// The rows of this group.
@@ -78,6 +80,43 @@ pub const ROWS: &[Row] = &[
                     })
                 },
             )
+        },
+    },
+    #[cfg(unix)]
+    Row {
+        name: "context.dual_echo64",
+        unit: "CPU ns/message",
+        peer_name: "plain tokio, current thread",
+        goal: Some(1.10),
+        doc: "a server of 64 connections echoes 64-byte messages: over Compio's sockets on a `DualRuntime`, and over \
+              Tokio's on Tokio's current-thread runtime; CPU time of its thread for each message.",
+        round: |config| {
+            let load = Load::echo64(config);
+            config.both(|_| dual_compio(load), |_| plain_tokio(load))
+        },
+    },
+    #[cfg(unix)]
+    Row {
+        name: "context.dual_compat",
+        unit: "CPU ns/message",
+        peer_name: "compio-compat",
+        goal: Some(0.75),
+        doc: "the same server on a `DualRuntime`, and on compio-compat over Tokio's current-thread runtime.",
+        round: |config| {
+            let load = Load::echo64(config);
+            config.both(|_| dual_compio(load), |_| compat_compio(load))
+        },
+    },
+    #[cfg(unix)]
+    Row {
+        name: "context.dual_bulk",
+        unit: "CPU us/MiB",
+        peer_name: "plain tokio, current thread",
+        goal: Some(1.15),
+        doc: "as `context.dual_echo64`, with messages of 64 KiB.",
+        round: |config| {
+            let load = Load::bulk(config);
+            config.both(|_| dual_compio(load), |_| plain_tokio(load))
         },
     },
     Row {

@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use super::load::{Cost, Load, Meter, on_compio, on_tokio};
+#[cfg(unix)]
+use super::load::{on_compat, on_dual};
 
 /// Compio's traits over a Tokio socket, on a Tokio current-thread runtime.
 #[must_use]
@@ -59,6 +61,20 @@ pub fn async_stream(load: Load) -> Cost {
 #[must_use]
 pub fn plain_compio(load: Load) -> Cost {
     on_compio(load, compio_echo)
+}
+
+/// Compio's own traits on a thread that drives both runtimes.
+#[cfg(unix)]
+#[must_use]
+pub fn dual_compio(load: Load) -> Cost {
+    on_dual(load, compio_echo)
+}
+
+/// The peer of [`dual_compio`]: the same over compio-compat.
+#[cfg(unix)]
+#[must_use]
+pub fn compat_compio(load: Load) -> Cost {
+    on_compat(load, compio_echo)
 }
 
 async fn compio_echo<S>(mut stream: S, load: Load, meter: Rc<Meter>)

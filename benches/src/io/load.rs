@@ -246,3 +246,65 @@ where
         });
     })
 }
+
+/// Serves on a [`DualRuntime`](landbridge::context::DualRuntime), a task of its own for each connection.
+#[cfg(unix)]
+pub(super) fn on_dual<F>(
+    load: Load,
+    handler: fn(compio::net::TcpStream, Load, Rc<Meter>) -> F,
+) -> Cost
+where
+    F: Future<Output = ()> + 'static,
+{
+    serve(load, move |streams, meter| {
+        let dual = landbridge::context::DualRuntime::new().expect("a dual runtime");
+        dual.block_on(async {
+            let tasks: Vec<_> = streams
+                .into_iter()
+                .map(|stream| {
+                    let stream = compio::net::TcpStream::from_std(stream).expect("a socket");
+                    landbridge::rt::spawn_local(handler(stream, load, meter.clone()))
+                })
+                .collect();
+            for task in tasks {
+                task.await.expect("a handler");
+            }
+        });
+    })
+}
+
+/// Serves on compio-compat over a Tokio current-thread runtime, a task of Compio's for each connection.
+#[cfg(unix)]
+pub(super) fn on_compat<F>(
+    load: Load,
+    handler: fn(compio::net::TcpStream, Load, Rc<Meter>) -> F,
+) -> Cost
+where
+    F: Future<Output = ()> + 'static,
+{
+    use compio_compat::{RuntimeCompat, TokioAdapter};
+
+    serve(load, move |streams, meter| {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a Tokio runtime");
+        tokio.block_on(async {
+            let compio = Runtime::new().expect("a Compio runtime");
+            let both = RuntimeCompat::<TokioAdapter>::new(compio).expect("an adapter");
+            both.execute(async {
+                let tasks: Vec<_> = streams
+                    .into_iter()
+                    .map(|stream| {
+                        let stream = compio::net::TcpStream::from_std(stream).expect("a socket");
+                        compio::runtime::spawn(handler(stream, load, meter.clone()))
+                    })
+                    .collect();
+                for task in tasks {
+                    task.await.expect("a handler");
+                }
+            })
+            .await;
+        });
+    })
+}

@@ -14,6 +14,8 @@ mod memory;
 pub use echo::{
     async_stream, compio_as_tokio, into_tokio_io, plain_compio, plain_tokio, tokio_as_compio,
 };
+#[cfg(unix)]
+pub use echo::{compat_compio, dual_compio};
 pub use load::{Answer, Cost, Load};
 
 use crate::Row;
