@@ -116,8 +116,7 @@ pub(super) struct Turns {
     /// For the next of Compio's timers.
     timer: RefCell<Alarm>,
     tick: RefCell<Alarm>,
-    /// The last sleep was ended by the tick.
-    ticked: Cell<bool>,
+    ticking: Cell<Ticking>,
     /// Jobs in one turn, and tasks of Compio's own between two looks.
     interval: usize,
     /// Compio's driver counts as awake: waking it takes no system call.
@@ -128,6 +127,22 @@ pub(super) struct Turns {
     has_tasks: Cell<bool>,
     /// Turns left for which the kernel is asked.
     attention: Cell<u8>,
+}
+
+/// What is known of the tick. It is off only while the thread sleeps for good.
+///
+/// Tokio's driver ends its next sleep at once when a timer is set that is earlier than all others: such a sleep
+/// says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ticking {
+    Off,
+    /// Set; there was no sleep since.
+    Fresh,
+    On,
+    /// As `Fresh`, after a sleep that the tick had ended.
+    FreshIdle,
+    /// As `On`, and nothing is known to have happened since the last tick.
+    Idle,
 }
 
 /// What the driver's descriptor wakes.
@@ -187,7 +202,7 @@ impl Turns {
             events,
             timer: RefCell::new(Alarm::new()),
             tick: RefCell::new(Alarm::new()),
-            ticked: Cell::new(false),
+            ticking: Cell::new(Ticking::Off),
             interval,
             is_awake: Cell::new(false),
             must_look: Cell::new(true),
@@ -202,24 +217,26 @@ impl Turns {
             // Tokio does not sleep while it has a task to run.
             self.events.wake_pump();
         }
-        if self.ticked.replace(false) {
-            // Nothing but the tick had woken the thread: it sleeps until there is something to do.
+        if self.ticking.get() == Ticking::Idle {
             self.tick.borrow_mut().clear();
+            self.ticking.set(Ticking::Off);
         }
         self.events.asleep.store(true, Ordering::Relaxed);
     }
 
     fn after_sleep(&self) {
         self.events.asleep.store(false, Ordering::Relaxed);
-        let mut tick = self.tick.borrow_mut();
-        let ticked = tick.has_gone_off();
-        self.ticked.set(ticked);
-        if ticked {
+        if self.tick.borrow().has_gone_off() {
             // Whatever has been missed, for instance because a queue of the kernel's was full.
             self.must_look.set(true);
+            self.set_tick(Ticking::FreshIdle);
+            return;
         }
-        if ticked || tick.at().is_none() {
-            self.set_tick(&mut tick);
+        match self.ticking.get() {
+            Ticking::Off => self.set_tick(Ticking::Fresh),
+            Ticking::FreshIdle => self.ticking.set(Ticking::Idle),
+            Ticking::Fresh | Ticking::Idle => self.ticking.set(Ticking::On),
+            Ticking::On => {}
         }
     }
 
@@ -229,13 +246,11 @@ impl Turns {
             self.jobs.set_pump(cx.waker().clone());
             cx.waker().clone()
         });
-        {
-            let mut tick = self.tick.borrow_mut();
-            if tick.has_gone_off() || tick.at().is_none() {
-                self.set_tick(&mut tick);
-                // All there can be is looked for.
-                self.must_look.set(true);
-            }
+        let gone_off = self.tick.borrow().has_gone_off();
+        if gone_off || self.ticking.get() == Ticking::Off {
+            // All there can be is looked for.
+            self.must_look.set(true);
+            self.set_tick(Ticking::Fresh);
         }
         if self.turn() | self.set_timer() {
             // Once more, but not before Tokio has looked at its own driver.
@@ -244,9 +259,10 @@ impl Turns {
         }
     }
 
-    fn set_tick(&self, tick: &mut Alarm) {
+    fn set_tick(&self, ticking: Ticking) {
         if let Some(pump) = self.events.pump.get() {
-            tick.set(Instant::now() + TICK, pump);
+            self.tick.borrow_mut().set(Instant::now() + TICK, pump);
+            self.ticking.set(ticking);
         }
     }
 
