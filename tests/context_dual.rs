@@ -125,7 +125,7 @@ fn the_first_wake_may_come_from_tokio() {
                 tokio::time::sleep(SHORT).await;
                 to.send(()).unwrap();
             });
-            let task = starts()[nth](dual, Box::pin(async { from.await.unwrap() }));
+            let task = starts::<()>()[nth](dual, Box::pin(async { from.await.unwrap() }));
             dual.block_on(task);
         });
     }
@@ -137,7 +137,7 @@ fn a_socket_of_tokios_wakes_every_kind_of_task() {
     for nth in 0..starts::<()>().len() {
         on_each(|dual| {
             let (near, mut far) = pair();
-            let task = starts()[nth](
+            let task = starts::<()>()[nth](
                 dual,
                 Box::pin(async {
                     let mut near = tokio_stream(near);
@@ -157,7 +157,7 @@ fn a_socket_of_compios_wakes_every_kind_of_task() {
     for nth in 0..starts::<u8>().len() {
         on_each(|dual| {
             let (near, mut far) = pair();
-            let task = starts()[nth](dual, Box::pin(compio_read(near)));
+            let task = starts::<u8>()[nth](dual, Box::pin(compio_read(near)));
             let peer = thread::spawn(move || far.write_all(&[7]).unwrap());
             assert_eq!(dual.block_on(task), 7);
             peer.join().unwrap();
@@ -212,7 +212,7 @@ fn a_compio_timer_may_be_started_anywhere() {
                 .unwrap();
             compio::time::sleep(SHORT).await;
         });
-        for start in starts() {
+        for start in starts::<()>() {
             let sleep = start(dual, Box::pin(async { compio::time::sleep(SHORT).await }));
             dual.block_on(sleep);
         }
@@ -254,7 +254,7 @@ fn other_threads_wake_every_kind_of_task() {
                     answered.recv().unwrap();
                 }
             });
-            let task = starts()[nth](
+            let task = starts::<()>()[nth](
                 dual,
                 Box::pin(async move {
                     while let Some(answer) = from.recv().await {
@@ -292,7 +292,7 @@ fn the_blocking_threads_of_both_wake_it() {
 fn compio_goes_on_while_tokio_is_busy() {
     on_each(|dual| {
         let _busy = BusyTokio::start(dual);
-        for start in starts() {
+        for start in starts::<u8>() {
             let (near, mut far) = pair();
             let read = start(dual, Box::pin(compio_read(near)));
             dual.tokio_handle().spawn(async move {
@@ -301,7 +301,7 @@ fn compio_goes_on_while_tokio_is_busy() {
             });
             assert_eq!(dual.block_on(read), 7);
         }
-        for start in starts() {
+        for start in starts::<()>() {
             let sleep = start(dual, Box::pin(async { compio::time::sleep(SHORT).await }));
             dual.block_on(sleep);
         }

@@ -79,7 +79,7 @@ pub(super) async fn pump() {
         Poll::Pending
     });
     // Compio's tasks would use up the pump's budget together, and the first of them all of it.
-    tokio::task::unconstrained(turns).await
+    tokio::task::coop::unconstrained(turns).await
 }
 
 /// Makes this thread drive that, until dropped.
@@ -179,11 +179,7 @@ impl Wake for Events {
 
 impl Turns {
     /// Called in Tokio's context.
-    pub(super) fn new(
-        compio: Runtime,
-        kind: DriverKind,
-        interval: usize,
-    ) -> std::io::Result<Self> {
+    pub(super) fn new(compio: Runtime, kind: DriverKind, interval: usize) -> std::io::Result<Self> {
         let descriptor =
             AsyncFd::with_interest(Descriptor::new(compio.clone()), Interest::READABLE)?;
         let events = Arc::new(Events {
