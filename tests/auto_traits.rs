@@ -517,6 +517,23 @@ fn a_wrapper_crosses_threads_whatever_it_is_around() {
     }
 }
 
+/// A runtime is its thread's: what is on it is not `Send`.
+#[cfg(all(feature = "net", unix))]
+#[test]
+fn a_dual_runtime_stays_on_its_thread() {
+    use landbridge::{
+        context::{DualBuilder, DualRuntime},
+        error::NestedBlockOn,
+    };
+
+    assert_traits! {
+        DualRuntime: [Unpin, Debug, !Send, !Sync];
+        DualBuilder: [Unpin, Debug, !Send, !Sync];
+        NestedBlockOn<Stays>: [Unpin, Debug, !Send, !Sync];
+        NestedBlockOn<u8>: [Send, Sync, Unpin, Debug];
+    }
+}
+
 #[cfg(all(feature = "net", unix))]
 mod sockets {
     use landbridge::{

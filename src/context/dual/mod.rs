@@ -56,7 +56,7 @@ use crate::{
 /// Tokio makes its tasks yield when they have done much without waiting (its budget). That holds for the future
 /// given to `block_on` and for Tokio's tasks; those of Compio's and the runtime's own yield when they wait.
 ///
-/// Tokio's clock, if it is [paused](tokio::time::pause), is not Compio's: while one of Compio's timers is set, the
+/// Tokio's clock, if it is paused (`tokio::time::pause`), is not Compio's: while one of Compio's timers is set, the
 /// thread does not sleep, and Tokio's clock runs ahead.
 ///
 /// # The end
