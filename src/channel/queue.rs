@@ -391,6 +391,12 @@ impl<T> Consumer<T> {
         self.queue.hints.0.ready.load(Relaxed)
     }
 
+    /// How many messages have been popped, which wraps.
+    #[inline]
+    pub(super) fn passed(&self) -> usize {
+        self.popped
+    }
+
     /// Whether [`pop`](Self::pop), which has said `Empty`, would not say so again.
     #[inline]
     pub(super) fn is_ready(&self) -> bool {

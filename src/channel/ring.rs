@@ -192,6 +192,12 @@ pub(super) struct Producer<T> {
 }
 
 impl<T> Producer<T> {
+    /// How many messages have been pushed, which wraps.
+    #[inline]
+    pub(super) fn passed(&self) -> usize {
+        self.tail / STEP
+    }
+
     /// Whether a message fits. Only this end can change the answer back to no.
     #[inline]
     pub(super) fn has_room(&mut self) -> bool {
@@ -536,6 +542,12 @@ impl<T> Consumer<T> {
         if self.shared.head.0.swap(head, Release) & PARKED != 0 {
             self.shared.producer.wake();
         }
+    }
+
+    /// How many messages have been popped, which wraps.
+    #[inline]
+    pub(super) fn passed(&self) -> usize {
+        self.head / STEP
     }
 
     /// Whether [`pop`](Self::pop) would not say `Empty`.
