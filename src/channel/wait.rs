@@ -56,16 +56,16 @@ const MOST_HINTS: usize = 32;
 /// | `Spin` | up to the given time of one CPU, whenever there is nothing to do | for the lowest latency on a CPU of its own |
 ///
 /// Measured from a Tokio task to a Compio thread, a CPU each, on a virtual machine with two (Linux
-/// 6.18), with other work on it: wall time per message of a stream through a channel for 64 messages,
+/// 6.18) and nothing else to do: wall time per message of a stream through a channel for 64 messages,
 /// medians of 11 interleaved rounds, beside `tokio::sync::mpsc`; and what the receiving thread uses of
 /// its CPU while nothing comes, and while a message comes every millisecond.
 ///
 /// | | stream | of Tokio's | no messages | 1000 messages/s |
 /// |---|---|---|---|---|
-/// | `Park` | 1204 ns | 1.06 | 0.01 % | 0.6 % |
-/// | `Adaptive` | 27 ns | 0.02 | 0.01 % | 0.6 % |
-/// | `Spin(50 µs)` | 25 ns | 0.02 | 0.01 % | 2.5 % |
-/// | `tokio::sync::mpsc` | 1208 ns | 1 | | 0.5 % |
+/// | `Park` | 773 ns | 1.1 | 0.01 % | 1.4 % |
+/// | `Adaptive` | 23 ns | 0.03 | 0.01 % | 1.5 % |
+/// | `Spin(50 µs)` | 31 ns | 0.04 | 0.01 % | 4.1 % |
+/// | `tokio::sync::mpsc` | 761 ns | 1 | | 1.3 % |
 ///
 /// That needs two CPUs that are free for the two threads. Where they must share one, the other side
 /// cannot do anything while this one looks: `Adaptive` notices and parks, `Spin` does not.
