@@ -68,34 +68,29 @@ mod loom_user {
     }
 
     // template
-    /// The code under test: whoever asks for a number gets one that nobody else has.
-    async fn numbers(mut asked: channel::mpsc::Receiver<channel::mpsc::Sender<usize>>) {
-        let mut next = 0;
-        while let Some(answer) = asked.recv().await {
-            // Who asked may have gone away.
-            if answer.send(next).await.is_ok() {
-                next += 1;
-            }
+    /// The code under test: adds up what it gets, and takes nothing new after the first.
+    async fn total(mut values: channel::spsc::Receiver<usize>) -> usize {
+        let mut total = values.recv().await.unwrap_or(0);
+        values.close();
+        while let Some(value) = values.recv().await {
+            total += value;
         }
+        total
     }
 
     #[test]
-    fn no_number_is_given_twice() {
+    fn what_was_accepted_is_counted() {
         loom::model(|| {
-            let (ask, asked) = channel::mpsc(1);
-            let ask_for_one = |ask: channel::mpsc::Sender<_>| async move {
-                let (answer, mut answered) = channel::mpsc(1);
-                ask.send(answer).await.unwrap();
-                answered.recv().await
-            };
-            let service = thread::spawn(move || block_on(numbers(asked)));
-            let other = thread::spawn({
-                let ask = ask.clone();
-                move || block_on(ask_for_one(ask))
-            });
-            let one = block_on(ask_for_one(ask));
-            assert_ne!(one, other.join().unwrap());
-            service.join().unwrap();
+            let (mut tx, values) = channel::spsc(1);
+            let service = thread::spawn(move || block_on(total(values)));
+            let mut accepted = 0;
+            for value in [1, 2] {
+                if block_on(tx.send(value)).is_ok() {
+                    accepted += value;
+                }
+            }
+            drop(tx);
+            assert_eq!(service.join().unwrap(), accepted);
         });
     }
     // end of the template

@@ -32,7 +32,9 @@ impl<T> Inbox<T> {
                 Err(TryRecvError::Empty) => {}
             }
             let (look, consumer) = (&mut self.look, &mut self.consumer);
-            if !look.look(|| consumer.is_ready()) && consumer.park(cx.waker()) {
+            if !look.look_after(consumer.passed(), || consumer.is_ready())
+                && consumer.park(cx.waker())
+            {
                 self.budget.refill();
                 return Poll::Pending;
             }

@@ -26,11 +26,16 @@ use crate::{
 
 /// The two ends of a new queue.
 pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
+    queue_at(0)
+}
+
+/// So many messages are taken to have been in it before.
+fn queue_at<T>(first: usize) -> (Producer<T>, Consumer<T>) {
     let queue = Arc::new(Queue {
         inner: Padded(Mutex::new(Inner {
             consumer: None,
-            pushed: 0,
-            look_at: 1,
+            pushed: first,
+            look_at: first.wrapping_add(1),
             messages: Chunks::new(),
             watchers: Waiters::new(),
         })),
@@ -40,12 +45,12 @@ pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
             producers: AtomicUsize::new(1),
             high_water: AtomicUsize::new(0),
         }),
-        popped: Padded(AtomicUsize::new(0)),
+        popped: Padded(AtomicUsize::new(first)),
     });
     let consumer = Consumer {
         queue: queue.clone(),
         batch: Exclusive::new(Chunks::new()),
-        popped: 0,
+        popped: first,
     };
     (Producer { queue }, consumer)
 }
@@ -386,6 +391,12 @@ impl<T> Consumer<T> {
         self.queue.hints.0.ready.load(Relaxed)
     }
 
+    /// How many messages have been popped, which wraps.
+    #[inline]
+    pub(super) fn passed(&self) -> usize {
+        self.popped
+    }
+
     /// Whether [`pop`](Self::pop), which has said `Empty`, would not say so again.
     #[inline]
     pub(super) fn is_ready(&self) -> bool {
@@ -430,5 +441,30 @@ impl<T> Drop for Consumer<T> {
     fn drop(&mut self) {
         self.close();
         drop_all(std::iter::from_fn(|| self.pop().ok()));
+    }
+}
+
+#[cfg(all(test, not(landbridge_loom)))]
+mod tests {
+    use super::*;
+
+    /// Where the counts of messages wrap, which a busy channel comes to within minutes where a `usize` has 32
+    /// bits.
+    #[test]
+    fn lengths_and_the_high_water_mark_are_right_where_the_counts_wrap() {
+        for before in 0..20_usize {
+            let (tx, mut rx) = queue_at(0_usize.wrapping_sub(before));
+            for most in 1..=8 {
+                for message in 0..most {
+                    assert!(tx.push(message).is_ok());
+                    assert_eq!(tx.len(), message + 1);
+                }
+                assert_eq!(tx.high_water(), most);
+                for message in 0..most {
+                    assert_eq!(rx.pop(), Ok(message));
+                }
+                assert_eq!((tx.len(), rx.len()), (0, 0));
+            }
+        }
     }
 }

@@ -72,6 +72,11 @@ pub(super) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
 
 /// A ring whose consumer sleeps in `bed`.
 pub(super) fn ring_into<T>(capacity: usize, bed: Bed) -> (Producer<T>, Consumer<T>) {
+    ring_at(capacity, bed, 0)
+}
+
+/// Its first message has this index.
+fn ring_at<T>(capacity: usize, bed: Bed, first: usize) -> (Producer<T>, Consumer<T>) {
     let capacity = capacity.max(1);
     let slots = capacity
         .checked_next_power_of_two()
@@ -80,8 +85,8 @@ pub(super) fn ring_into<T>(capacity: usize, bed: Bed) -> (Producer<T>, Consumer<
     // Values without a size need no slots of their own, and there may be more than can be counted.
     let kept = if size_of::<T>() == 0 { 1 } else { slots };
     let shared = Arc::new(Shared {
-        tail: Padded(AtomicUsize::new(0)),
-        head: Padded(AtomicUsize::new(0)),
+        tail: Padded(AtomicUsize::new(first)),
+        head: Padded(AtomicUsize::new(first)),
         high_water: Padded(AtomicUsize::new(0)),
         producer: Padded(Sleeper::new()),
         consumer: Padded(bed),
@@ -95,14 +100,14 @@ pub(super) fn ring_into<T>(capacity: usize, bed: Bed) -> (Producer<T>, Consumer<
     (
         Producer {
             shared: shared.clone(),
-            tail: 0,
-            head: 0,
+            tail: first,
+            head: first,
             high_water: 0,
         },
         Consumer {
             shared,
-            head: 0,
-            tail: 0,
+            head: first,
+            tail: first,
         },
     )
 }
@@ -187,6 +192,12 @@ pub(super) struct Producer<T> {
 }
 
 impl<T> Producer<T> {
+    /// How many messages have been pushed, which wraps.
+    #[inline]
+    pub(super) fn passed(&self) -> usize {
+        self.tail / STEP
+    }
+
     /// Whether a message fits. Only this end can change the answer back to no.
     #[inline]
     pub(super) fn has_room(&mut self) -> bool {
@@ -533,6 +544,12 @@ impl<T> Consumer<T> {
         }
     }
 
+    /// How many messages have been popped, which wraps.
+    #[inline]
+    pub(super) fn passed(&self) -> usize {
+        self.head / STEP
+    }
+
     /// Whether [`pop`](Self::pop) would not say `Empty`.
     #[inline]
     pub(super) fn is_ready(&self) -> bool {
@@ -613,5 +630,40 @@ impl<T> Drop for Consumer<T> {
         self.shared.producer.wake();
         crate::unwind::drop_all(std::iter::from_fn(|| self.pop().ok()));
         self.shared.consumer.forget_own();
+    }
+}
+
+#[cfg(all(test, not(landbridge_loom)))]
+mod tests {
+    use super::*;
+
+    /// Through the wrap of the index, which a busy channel comes to within seconds where a `usize` has 32 bits.
+    #[test]
+    fn messages_arrive_once_and_in_order_where_the_index_wraps() {
+        for capacity in [1, 2, 3, 5, 8, 64] {
+            for before in 0..20_usize {
+                let first = 0_usize.wrapping_sub(before * STEP);
+                let (mut tx, mut rx) = ring_at(capacity, Bed::Own(Sleeper::new()), first);
+                let (mut sent, mut received) = (0, Vec::new());
+                for turn in 0..20 {
+                    // One by one, and as a batch.
+                    while turn % 2 == 0 && tx.push(sent).is_ok() {
+                        sent += 1;
+                    }
+                    let pushed = tx.push_batch(&mut (sent..)).unwrap().count;
+                    sent += pushed;
+                    assert_eq!((tx.len(), rx.len()), (capacity, capacity));
+                    if turn % 3 == 0 {
+                        received.extend(rx.pop());
+                    }
+                    _ = rx.pop_many(&mut received, capacity);
+                    assert_eq!(rx.len(), 0);
+                }
+                assert!(received.into_iter().eq(0..sent));
+                assert_eq!(tx.high_water(), capacity);
+                drop(tx);
+                assert_eq!(rx.pop(), Err(TryRecvError::Closed));
+            }
+        }
     }
 }

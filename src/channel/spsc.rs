@@ -370,8 +370,9 @@ impl<T> Sender<T> {
                 return Poll::Ready(Err(SendError(())));
             }
             let (look, producer) = (&mut self.look, &mut self.producer);
-            if !look.look(|| producer.has_room() || producer.is_closed())
-                && producer.park(cx.waker())
+            if !look.look_after(producer.passed(), || {
+                producer.has_room() || producer.is_closed()
+            }) && producer.park(cx.waker())
             {
                 self.budget.refill();
                 return Poll::Pending;
@@ -539,7 +540,9 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Empty) => {}
             }
             let (look, consumer) = (&mut self.look, &mut self.consumer);
-            if !look.look(|| consumer.is_ready()) && consumer.park(cx.waker()) {
+            if !look.look_after(consumer.passed(), || consumer.is_ready())
+                && consumer.park(cx.waker())
+            {
                 self.budget.refill();
                 return Poll::Pending;
             }

@@ -191,7 +191,7 @@ impl<T> Receiver<T> {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (look, consumer) = (&mut self.look, &mut self.consumer);
         let mut looks = 0;
-        let found = look.look(|| {
+        let found = look.look_after(consumer.passed(), || {
             looks += 1;
             consumer.has_message() || looks % LOOKS_PER_LOOK_FOR_THE_CLOSE == 0 && consumer.is_end()
         });

@@ -319,6 +319,12 @@ impl<T> Consumer<T> {
         slots.is_there(index, slots.byte(index).load(Acquire))
     }
 
+    /// How many messages have been popped, which wraps.
+    #[inline]
+    pub(super) fn passed(&self) -> usize {
+        self.head as usize
+    }
+
     /// Whether there is a message.
     #[inline]
     pub(super) fn has_message(&self) -> bool {
