@@ -181,7 +181,7 @@ fn a_compio_operation_may_be_started_in_a_task_of_tokios() {
                     is_started.await.unwrap();
                     thread::spawn(move || far.write_all(&[byte]).unwrap());
                 };
-                assert_eq!(futures::join!(read, peer).0, byte);
+                assert_eq!(futures::future::join(read, peer).await.0, byte);
             }
         });
     });

@@ -5,7 +5,7 @@
 //! | a future, stream or I/O object that must stay on its thread | one that is `Send`, for a library that asks for it there | [`OnThread`] |
 //! | one on a Compio thread, or on any | the context of a Tokio runtime: its sockets, timers, threads that block | [`InTokio`], from [`in_tokio`](InTokioExt::in_tokio) |
 //! | code that is not asynchronous | the same | [`with`] |
-| a program of one thread | both runtimes on it | `DualRuntime` (feature `net`, on Unix) |
+//! | a program of one thread | both runtimes on it | `DualRuntime` (feature `net`, on Unix) |
 
 #[cfg(all(feature = "net", unix))]
 mod dual;
