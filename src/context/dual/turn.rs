@@ -180,6 +180,10 @@ impl Wake for Events {
 impl Turns {
     /// Called in Tokio's context.
     pub(super) fn new(compio: Runtime, kind: DriverKind, interval: usize) -> std::io::Result<Self> {
+        #[allow(
+            deprecated,
+            reason = "its successor is unsafe, and not in every Tokio; `Descriptor` keeps the descriptor open"
+        )]
         let descriptor =
             AsyncFd::with_interest(Descriptor::new(compio.clone()), Interest::READABLE)?;
         let events = Arc::new(Events {
