@@ -17,7 +17,7 @@ use compio::net::UnixStream;
 use compio::runtime::Runtime;
 use io_support::runtime_on;
 use landbridge::io::{CompioWriteAsTokio, FileAsTokio, SocketAsTokio};
-use support::watchdog;
+use support::{in_child_that_leaks, watchdog};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 const DRIVERS: [DriverType; 2] = [DriverType::Poll, DriverType::IoUring];
@@ -34,7 +34,7 @@ async fn file() -> FileAsTokio {
     FileAsTokio::new(file.unwrap())
 }
 
-/// Uses a runtime that is then dropped by a panic: Compio leaves its tasks behind. The next one is likely to
+/// Uses a runtime that is then dropped by a panic: Compio leaves its tasks behind, for ever. The next one is likely to
 /// get its driver's number.
 fn unwound<T>(driver: DriverType, used: impl FnOnce(&Runtime) -> T) -> Option<(T, Runtime)> {
     let (mut kept, mut number) = (None, -1);
@@ -65,55 +65,60 @@ fn with_number(driver: DriverType, number: RawFd) -> Option<Runtime> {
 /// It would wait for a helper that is no more.
 #[test]
 fn a_writer_of_an_unwound_runtime_is_an_error_on_the_next() {
-    let _watchdog = watchdog();
-    for driver in DRIVERS {
-        let Some(((mut writer, _peer), next)) = unwound(driver, |runtime| {
-            runtime.block_on(async {
-                let (ours, peer) = pair();
-                let mut writer = CompioWriteAsTokio::new(ours);
-                writer.write_all(b"first").await.unwrap();
-                writer.flush().await.unwrap();
-                (writer, peer)
-            })
-        }) else {
-            continue;
-        };
-        next.block_on(async {
-            let written = writer.write_all(&[7; 1 << 20]).await;
-            assert!(written.is_err() || writer.flush().await.is_err());
-        });
-    }
+    in_child_that_leaks(
+        "a_writer_of_an_unwound_runtime_is_an_error_on_the_next",
+        || {
+            for driver in DRIVERS {
+                let Some(((mut writer, _peer), next)) = unwound(driver, |runtime| {
+                    runtime.block_on(async {
+                        let (ours, peer) = pair();
+                        let mut writer = CompioWriteAsTokio::new(ours);
+                        writer.write_all(b"first").await.unwrap();
+                        writer.flush().await.unwrap();
+                        (writer, peer)
+                    })
+                }) else {
+                    continue;
+                };
+                next.block_on(async {
+                    let written = writer.write_all(&[7; 1 << 20]).await;
+                    assert!(written.is_err() || writer.flush().await.is_err());
+                });
+            }
+        },
+    );
 }
 
 /// What drove the sockets of the runtime before does not drive those of this one.
 #[test]
 fn sockets_of_the_next_runtime_are_driven() {
-    let _watchdog = watchdog();
-    for driver in DRIVERS {
-        let Some((_kept, next)) = unwound(driver, |runtime| {
-            // Not in a `block_on`, so that the helper is never polled.
-            runtime.enter(|| {
-                let (ours, peer) = pair();
+    in_child_that_leaks("sockets_of_the_next_runtime_are_driven", || {
+        for driver in DRIVERS {
+            let Some((_kept, next)) = unwound(driver, |runtime| {
+                // Not in a `block_on`, so that the helper is never polled.
+                runtime.enter(|| {
+                    let (ours, peer) = pair();
+                    let mut socket = SocketAsTokio::new(ours);
+                    let mut byte = [0];
+                    let mut cx = Context::from_waker(Waker::noop());
+                    let mut into = ReadBuf::new(&mut byte);
+                    let read =
+                        tokio::io::AsyncRead::poll_read(Pin::new(&mut socket), &mut cx, &mut into);
+                    assert!(read.is_pending());
+                    (socket, peer)
+                })
+            }) else {
+                continue;
+            };
+            next.block_on(async {
+                let (ours, mut peer) = pair();
                 let mut socket = SocketAsTokio::new(ours);
-                let mut byte = [0];
-                let mut cx = Context::from_waker(Waker::noop());
-                let mut into = ReadBuf::new(&mut byte);
-                let read =
-                    tokio::io::AsyncRead::poll_read(Pin::new(&mut socket), &mut cx, &mut into);
-                assert!(read.is_pending());
-                (socket, peer)
-            })
-        }) else {
-            continue;
-        };
-        next.block_on(async {
-            let (ours, mut peer) = pair();
-            let mut socket = SocketAsTokio::new(ours);
-            let read = async { socket.read_u8().await.unwrap() };
-            let written = async { std::io::Write::write_all(&mut peer, b"x").unwrap() };
-            assert_eq!(futures::future::join(read, written).await.0, b'x');
-        });
-    }
+                let read = async { socket.read_u8().await.unwrap() };
+                let written = async { std::io::Write::write_all(&mut peer, b"x").unwrap() };
+                assert_eq!(futures::future::join(read, written).await.0, b'x');
+            });
+        }
+    });
 }
 
 /// Its writes are driven where they were begun; whoever waits for them elsewhere would wait for ever.
