@@ -8,11 +8,10 @@ use std::{
     cell::RefCell,
     iter,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     task::{Context, Poll, Waker},
 };
 
-use channel_support::{Drops, Wakes, poll, poll_once};
+use channel_support::{Drops, Wakes, cancel_after, poll, poll_once};
 use futures::StreamExt;
 use landbridge::channel::{self, SendError, TryRecvError, TrySendError};
 
@@ -287,27 +286,6 @@ fn neighbours_run_after_as_many_messages_in_batches_as_one_by_one() {
 
 const POLLS: usize = 6;
 
-/// Polls `future` up to `polls` times, calling `between` before each poll but the first, then drops it.
-fn cancel_after<T>(
-    polls: usize,
-    future: impl Future<Output = T>,
-    mut between: impl FnMut(),
-) -> Option<T> {
-    let mut future = pin!(future);
-    for poll in 0..polls {
-        if poll > 0 {
-            between();
-        }
-        if let Poll::Ready(output) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            return Some(output);
-        }
-    }
-    None
-}
-
 /// What is sent is received, and what is not is still with the caller, wherever it is dropped.
 #[test]
 fn a_send_all_cancelled_at_any_poll_has_sent_what_it_took() {
@@ -316,7 +294,7 @@ fn a_send_all_cancelled_at_any_poll_has_sent_what_it_took() {
         let (mut tx, mut rx) = channel::spsc(2);
         let mut received = Vec::new();
         let mut values = (0..8).map(|number| drops.value(number));
-        let sent = cancel_after(polls, tx.send_all(&mut values), || {
+        let sent = cancel_after(polls, tx.send_all(&mut values), |_| {
             received.extend(rx.try_recv().ok().map(|value| value.number));
             received.extend(rx.try_recv().ok().map(|value| value.number));
         });
@@ -340,7 +318,7 @@ fn a_recv_many_cancelled_at_any_poll_has_taken_nothing_unless_it_was_ready() {
             let mut taken = Vec::new();
             let mut poll_number = 0;
             let mut values = (0..3).map(|number| drops.value(number));
-            let received = cancel_after(polls, rx.recv_many(&mut taken, 2), || {
+            let received = cancel_after(polls, rx.recv_many(&mut taken, 2), |_| {
                 poll_number += 1;
                 if poll_number == sent_at {
                     assert!(poll(tx.send_all(values.by_ref())).is_ready());

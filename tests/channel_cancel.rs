@@ -6,36 +6,15 @@ mod channel_support;
 
 use std::{
     pin::pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
-use channel_support::{Drops, Wakes, poll_once};
+use channel_support::{Drops, Wakes, cancel_after, poll_once};
 use landbridge::channel::{self, SendError};
 
 const CAPACITY: usize = 2;
 /// Enough to fill the ring, to wait, to get room, and to finish.
 const POLLS: usize = 5;
-
-/// Polls `future` up to `polls` times, calling `between` before each poll but the first, then drops it.
-fn cancel_after<T>(
-    polls: usize,
-    future: impl Future<Output = T>,
-    mut between: impl FnMut(usize),
-) -> Option<T> {
-    let mut future = pin!(future);
-    for poll in 0..polls {
-        if poll > 0 {
-            between(poll);
-        }
-        if let Poll::Ready(output) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            return Some(output);
-        }
-    }
-    None
-}
 
 /// `select!` drops the arms that lose, at any time: a value must be sent once or dropped once.
 #[test]

@@ -7,14 +7,13 @@ mod channel_support;
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Wake, Waker},
     thread,
 };
 
 use channel_support::{
-    Drops, Wakes,
+    Drops, Wakes, cancel_after,
     ends::{ENDS, WAITS},
     poll, poll_once,
 };
@@ -25,27 +24,6 @@ use landbridge::channel::{
     spsc,
 };
 use proptest::prelude::*;
-
-/// Polls `future` up to `polls` times, calling `between` before each poll but the first, then drops it.
-fn cancel_after<T>(
-    polls: usize,
-    future: impl Future<Output = T>,
-    mut between: impl FnMut(usize),
-) -> Option<T> {
-    let mut future = pin!(future);
-    for poll in 0..polls {
-        if poll > 0 {
-            between(poll);
-        }
-        if let Poll::Ready(output) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            return Some(output);
-        }
-    }
-    None
-}
 
 /// Enough to wait, to be served, and to finish.
 const POLLS: usize = 5;

@@ -8,7 +8,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io::{ErrorKind, IoSlice},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -18,7 +18,7 @@ use std::{
 };
 
 use channel_support::{
-    Wakes,
+    Wakes, cancel_after,
     ends::{ENDS, WAITS, every_pair},
     poll, poll_once,
 };
@@ -527,27 +527,6 @@ fn an_end_that_is_dropped_by_a_panic_closes_the_pipe() {
 
 /// Enough to wait, to get room or bytes, and to finish.
 const POLLS: usize = 5;
-
-/// Polls up to `polls` times, calling `between` before each poll but the first, then drops the future.
-fn cancel_after<T>(
-    polls: usize,
-    future: impl Future<Output = T>,
-    mut between: impl FnMut(usize),
-) -> Option<T> {
-    let mut future = pin!(future);
-    for poll in 0..polls {
-        if poll > 0 {
-            between(poll);
-        }
-        if let Poll::Ready(output) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            return Some(output);
-        }
-    }
-    None
-}
 
 /// `select!` drops writes all the time: the bytes are with the caller or on their way, never both or neither.
 #[test]

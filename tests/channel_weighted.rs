@@ -664,3 +664,33 @@ proptest! {
         }
     }
 }
+
+/// A receiver that cannot let go of its own waker must not leave senders behind that nobody wakes.
+#[test]
+fn a_close_reaches_the_senders_though_the_receivers_waker_panics_as_it_is_dropped() {
+    struct PanicsInDrop;
+    impl std::task::Wake for PanicsInDrop {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            panic!("in the waker's destructor");
+        }
+    }
+
+    let (tx, mut rx) = channel::builder().bytes(1).mpsc::<&str>();
+    let _taken = tx.try_reserve(1).unwrap();
+    let (wakes, waker) = Wakes::new();
+    let mut send = std::pin::pin!(tx.send("x"));
+    let cx = &mut std::task::Context::from_waker(&waker);
+    assert!(send.as_mut().poll(cx).is_pending());
+
+    let panics = std::sync::Arc::new(PanicsInDrop);
+    assert!(poll_once(&panics.clone().into(), rx.recv()).is_pending());
+    // The channel has the last one.
+    drop(panics);
+    let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rx.close()));
+    assert!(closed.is_err());
+    assert_eq!(wakes.count(), 1);
+    assert!(send.as_mut().poll(cx).is_ready());
+}

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{Sink, Stream, executor::block_on};
+use futures::{Sink, Stream};
 
 use super::{
     Look, Wait,
@@ -368,7 +368,7 @@ impl<T> Receiver<T> {
     /// # thread.join().unwrap().unwrap();
     /// ```
     pub fn blocking_recv(&mut self) -> Option<T> {
-        block_on(self.recv())
+        crate::sync::block_on(self.recv())
     }
 
     /// Closes the channel: nothing more is sent; what was sent before can still be received.

@@ -21,7 +21,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::{Stream, executor::block_on};
+use futures::Stream;
 
 use super::{
     Look, Wait, Weight,
@@ -239,7 +239,7 @@ impl<T: Weight> Sender<T> {
     ///
     /// May panic inside a future that `futures::executor` runs.
     pub fn blocking_send(&self, value: T) -> Result<(), SendError<T>> {
-        block_on(self.send(value))
+        crate::sync::block_on(self.send(value))
     }
 }
 
@@ -635,13 +635,14 @@ impl<T> Receiver<T> {
     ///
     /// May panic inside a future that `futures::executor` runs.
     pub fn blocking_recv(&mut self) -> Option<T> {
-        block_on(self.recv())
+        crate::sync::block_on(self.recv())
     }
 
     /// Closes the channel: nothing more is sent; what was sent before can still be received.
     pub fn close(&mut self) {
-        self.inbox.consumer.close();
+        // The room first: the other drops a waker, which may panic.
         self.room.close();
+        self.inbox.consumer.close();
     }
 
     /// Whether the channel is closed. There may still be messages to receive.

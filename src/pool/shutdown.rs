@@ -10,6 +10,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,9 @@ use crate::unwind::{catch, discard, swallow};
 const DROPS_PER_DRIVER_POLL: usize = 32;
 /// Rounds of waking and dropping. A destructor may start new tasks; one that always does is cut off.
 const ROUNDS: usize = 64;
+/// How long tasks are waited for whose wake-up has begun on another thread. It ends by itself, as soon as
+/// that thread has the CPU; the bound is for what must not be, a driver or a task that is under way here.
+const WAKES_ARRIVE: Duration = Duration::from_secs(1);
 
 /// Ends a worker after its loop. Whatever it still has is dropped here, on its own thread; then the
 /// user's `stopping` is called.
@@ -90,8 +94,17 @@ fn drop_tasks(local: &Local, flush: &impl Fn()) {
         local.collect();
         local.wake_all();
         drop_queued(local, flush);
-        if local.active() == 0 && local.is_idle() {
+        if local.is_idle() {
             break;
+        }
+    }
+    // What is left is being woken by another thread, which has marked the task and not queued it yet.
+    let begun = Instant::now();
+    while local.active() > 0 && begun.elapsed() < WAKES_ARRIVE {
+        thread::yield_now();
+        local.collect();
+        if !local.queue.is_empty() {
+            drop_queued(local, flush);
         }
     }
 }

@@ -143,7 +143,8 @@ where
     // SAFETY: the future may not be `Send`. Until the body's first poll there is no future, only the
     // closure, which is `Send`. From then on the task is marked as started, and `pool` polls and
     // drops started tasks on their worker only: `schedule` queues them for it and leaks them when it
-    // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox.
+    // is gone, and the worker's end (`pool::shutdown`) drops every one before it closes the inbox, those
+    // included that another thread is about to queue.
     // `schedule` is `Send + Sync`, and everything is `'static`.
     unsafe { spawn(home, work, Handover::new(), !home.is_here(), origin, trace) }
 }

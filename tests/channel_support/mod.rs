@@ -91,3 +91,24 @@ pub(crate) fn poll_once<T>(waker: &Waker, future: impl Future<Output = T>) -> Po
 pub(crate) fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
     poll_once(Waker::noop(), future)
 }
+
+/// Polls `future` up to `polls` times, calling `between` before each poll but the first, then drops it.
+pub(crate) fn cancel_after<T>(
+    polls: usize,
+    future: impl Future<Output = T>,
+    mut between: impl FnMut(usize),
+) -> Option<T> {
+    let mut future = pin!(future);
+    for poll in 0..polls {
+        if poll > 0 {
+            between(poll);
+        }
+        if let Poll::Ready(output) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return Some(output);
+        }
+    }
+    None
+}

@@ -535,3 +535,30 @@ fn a_pending_recv_that_is_dropped_leaves_no_trace() {
         assert_eq!(receiver.join().unwrap(), [1, 2]);
     });
 }
+
+/// A permit may be older than a lap: its slot has been used by others meanwhile, and the receiver is done with
+/// what they put there.
+#[test]
+fn a_permit_that_is_older_than_a_lap_has_a_slot_that_is_done_with() {
+    with_preemptions(1, || {
+        let (tx, mut rx) = channel::mpsc::<u32>(2);
+        let permit = block_on(tx.clone().reserve_owned()).unwrap();
+        let late = thread::spawn(move || drop(permit.send(3)));
+        let others = thread::spawn(move || {
+            block_on(async {
+                tx.send(1).await.unwrap();
+                tx.send(2).await.unwrap();
+            });
+        });
+        let received = block_on(async {
+            let mut received = 0;
+            while rx.recv().await.is_some() {
+                received += 1;
+            }
+            received
+        });
+        assert_eq!(received, 3);
+        late.join().unwrap();
+        others.join().unwrap();
+    });
+}

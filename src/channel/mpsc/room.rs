@@ -169,7 +169,8 @@ impl Room {
                 }
             }
             // Acquire: whoever put the unit there had seen that the receiver was done with its slot.
-            match tail.compare_exchange_weak(now, now.wrapping_add(step) - UNIT, Acquire, Relaxed) {
+            // Release: see `claim_reserved`.
+            match tail.compare_exchange_weak(now, now.wrapping_add(step) - UNIT, AcqRel, Relaxed) {
                 Ok(_) => return Ok(now),
                 Err(changed) => now = changed,
             }
@@ -182,8 +183,9 @@ impl Room {
         let SenderSide { tail, .. } = &self.senders.0;
         let mut now = tail.load(Relaxed);
         while now & CLOSED == 0 {
-            // Relaxed: the unit came with what its slot needs.
-            match tail.compare_exchange_weak(now, now.wrapping_add(MESSAGE), Relaxed, Relaxed) {
+            // The unit may be older than a lap, and its slot have been used since: by whoever claimed there, who
+            // had seen the receiver done with it, and released that here.
+            match tail.compare_exchange_weak(now, now.wrapping_add(MESSAGE), AcqRel, Relaxed) {
                 Ok(_) => return Ok(self.claimed(now)),
                 Err(changed) => now = changed,
             }

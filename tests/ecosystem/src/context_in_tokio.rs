@@ -5,10 +5,11 @@ use std::{convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, time::D
 
 use crate::context_support::{compio_runtime, everywhere, message, tokio_runtime};
 use crate::{
+    plain_codec::Plain,
     servers::Server,
     support::{drivers, watchdog},
 };
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use futures::{
     FutureExt, SinkExt, StreamExt, TryStreamExt,
     future::{Either, select, try_join_all},
@@ -28,12 +29,7 @@ use landbridge::{
     rt::spawn_local,
 };
 use tokio::{net::TcpListener, runtime};
-use tonic::{
-    Code, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Endpoint,
-};
+use tonic::{Code, client::Grpc, transport::Endpoint};
 use tower::{Service, ServiceExt};
 
 /// Sends bodies back, over HTTP/1 and HTTP/2; as gRPC sees it, with success. On a Tokio runtime of its own.
@@ -228,44 +224,6 @@ fn a_client_is_a_service_in_the_context() {
             assert_eq!(response.status(), StatusCode::OK);
         }
     });
-}
-
-/// Messages as they are.
-#[derive(Clone, Copy, Default)]
-struct Plain;
-
-impl Codec for Plain {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }
 
 /// tonic's channel spawns its connection and its buffer, and has timers of its own.

@@ -9,8 +9,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::hyper_support::{drive, everywhere, io, sockets};
-use bytes::{Buf, BufMut, Bytes};
+use crate::{
+    hyper_support::{drive, everywhere, io, sockets},
+    plain_codec::Plain,
+};
+use bytes::Bytes;
 use compio::net::{TcpListener, TcpStream};
 use futures::{
     Stream, StreamExt,
@@ -28,50 +31,11 @@ use tonic::{
     Code, Status, Streaming,
     body::Body,
     client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     server::{self, NamedService},
     service::Routes,
     transport::Endpoint,
 };
 use tower::Service;
-
-/// Messages as they are.
-#[derive(Clone, Copy, Default)]
-struct Plain;
-
-impl Codec for Plain {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
 
 /// Shouts what it is told; by hand what tonic's generator would write.
 #[derive(Clone)]

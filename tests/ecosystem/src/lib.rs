@@ -30,6 +30,7 @@ mod io_real_things;
 mod io_servers;
 #[path = "../../io_support/mod.rs"]
 mod io_support;
+mod plain_codec;
 #[cfg(unix)]
 mod remote_axum;
 #[cfg(target_os = "linux")]
