@@ -9,13 +9,14 @@ use std::{
     io::Write as _,
     os::unix::net::UnixStream as StdStream,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
+    task::{Context, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -441,6 +442,7 @@ fn block_on_inside_of_a_runtime_is_an_error_that_gives_the_future_back() {
     let (inner, future) = outer.block_on(async { refuses() });
     assert_eq!(inner.block_on(future), 42);
     outer.block_on(async {
+        assert!(outer.try_block_on(async {}).is_err());
         panics();
         rt::spawn_local(async move { panics() }).await.unwrap();
         compio::runtime::spawn(async move { panics() })
@@ -449,10 +451,233 @@ fn block_on_inside_of_a_runtime_is_an_error_that_gives_the_future_back() {
         on_tokio(async move { panics() }).await;
     });
     Runtime::new().unwrap().block_on(async { panics() });
-    let tokio = tokio::runtime::Runtime::new().unwrap();
-    tokio.block_on(async { tokio::spawn(async move { panics() }).await.unwrap() });
+    for mut builder in [
+        tokio::runtime::Builder::new_current_thread(),
+        tokio::runtime::Builder::new_multi_thread(),
+    ] {
+        let tokio = builder.build().unwrap();
+        tokio.block_on(async { tokio::spawn(async move { panics() }).await.unwrap() });
+        tokio.block_on(async { panics() });
+        tokio::task::LocalSet::new().block_on(&tokio, async { panics() });
+        let (inner, future) = tokio.block_on(async { refuses() });
+        assert_eq!(inner.block_on(future), 42);
+    }
     let pool = CompioPool::builder().threads(1).build().unwrap();
     block_on(pool.run(move || async move { panics() })).unwrap();
+}
+
+/// A thread that Tokio has for what blocks is as good as any, though Tokio's context is set there.
+#[test]
+fn block_on_is_allowed_where_tokio_allows_to_block() {
+    let _watchdog = watchdog();
+    let drives = || {
+        let dual = DualRuntime::new().unwrap();
+        dual.block_on(async {
+            compio::time::sleep(SHORT).await;
+            tokio::spawn(async { 42 }).await.unwrap()
+        })
+    };
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    tokio.block_on(async {
+        assert_eq!(tokio::task::spawn_blocking(drives).await.unwrap(), 42);
+        let inside = tokio::spawn(async move { tokio::task::block_in_place(drives) });
+        assert_eq!(inside.await.unwrap(), 42);
+    });
+    let _entered = tokio.enter();
+    assert_eq!(drives(), 42);
+}
+
+/// The other way round: Tokio refuses, and a runtime of Compio's that is driven in passing does no harm.
+#[test]
+fn other_runtimes_inside_of_block_on_do_not_hang_it() {
+    fn others() {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let refused = catch_unwind(AssertUnwindSafe(|| tokio.block_on(async {})));
+        assert!(refused.is_err());
+        tokio.shutdown_background();
+        Runtime::new().unwrap().block_on(async {
+            compio::time::sleep(SHORT).await;
+            assert!(!compio::fs::read("Cargo.toml").await.unwrap().is_empty());
+        });
+    }
+    on_each(|dual| {
+        let (near, mut far) = pair();
+        let read = dual.spawn_local(compio_read(near));
+        for start in starts::<()>() {
+            let task = start(dual, Box::pin(async { others() }));
+            dual.block_on(task);
+        }
+        dual.block_on(on_tokio(async { others() }));
+        far.write_all(&[7]).unwrap();
+        assert_eq!(dual.block_on(read).unwrap(), 7);
+    });
+}
+
+/// Where nothing may wait, the end does not either; and it is the end of the tasks all the same.
+#[test]
+fn a_dual_runtime_may_be_dropped_inside_of_a_runtime() {
+    let _watchdog = watchdog();
+    let drops = || {
+        let tally = Tally::new();
+        let inner = DualRuntime::new().unwrap();
+        for counted in [tally.make(), tally.make()] {
+            drop(inner.spawn_local(async move {
+                let _kept = counted;
+                pending::<()>().await;
+            }));
+        }
+        drop(inner);
+        assert_eq!(tally.dropped(), 2);
+    };
+    DualRuntime::new().unwrap().block_on(async { drops() });
+    Runtime::new().unwrap().block_on(async { drops() });
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    tokio.block_on(async { drops() });
+    tokio.block_on(async { tokio::spawn(async move { drops() }).await.unwrap() });
+}
+
+/// Whatever a waker of somebody else's does, Tokio's driver is not lost with it, nor the turn.
+#[test]
+fn a_waker_that_panics_gets_out_of_block_on_and_the_runtime_goes_on() {
+    struct Bomb;
+
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("in a waker that the driver calls");
+        }
+    }
+
+    /// Reads with a waker that is not the task's.
+    async fn set_off(near: StdStream, mut far: StdStream) {
+        let mut near = compio_stream(near);
+        let mut read = pin!(near.read_exact([0; 1]));
+        let bomb = Waker::from(Arc::new(Bomb));
+        let polled = read.as_mut().poll(&mut Context::from_waker(&bomb));
+        assert!(polled.is_pending());
+        far.write_all(&[7]).unwrap();
+        pending::<()>().await;
+    }
+
+    for is_busy in [false, true] {
+        on_each(|dual| {
+            let (near, mut far) = pair();
+            let read = dual.spawn_local(compio_read(near));
+            let busy = is_busy.then(|| BusyTokio::start(dual));
+            for _ in 0..3 {
+                let (near, far) = pair();
+                let panic = catch_unwind(AssertUnwindSafe(|| dual.block_on(set_off(near, far))));
+                let payload = panic.unwrap_err();
+                let text = payload.downcast_ref::<&str>().unwrap();
+                assert_eq!(*text, "in a waker that the driver calls");
+            }
+            dual.block_on(async {
+                tokio::spawn(async { tokio::time::sleep(SHORT).await })
+                    .await
+                    .unwrap();
+                compio::time::sleep(SHORT).await;
+            });
+            far.write_all(&[7]).unwrap();
+            assert_eq!(dual.block_on(read).unwrap(), 7);
+            drop(busy);
+        });
+    }
+}
+
+/// A signal ends a system call, not the wait.
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_interrupt_the_sleep_and_nothing_else() {
+    #[expect(unsafe_code, reason = "nothing else sends a signal to one thread")]
+    fn signal(thread: libc::pid_t) {
+        // SAFETY: no memory is involved, and the thread lives until this one is joined.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
+        assert_eq!(sent, 0);
+    }
+
+    on_each(|dual| {
+        let sleeper = rustix::thread::gettid().as_raw_nonzero().get();
+        let (near, mut far) = pair();
+        let (tokios, mut tokios_far) = pair();
+        let read = dual.block_on(async {
+            // Somebody handles it, so that it does not end the process.
+            let mut signals =
+                tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
+                    .unwrap();
+            let read = rt::spawn_local(compio_read(near));
+            let sender = thread::spawn(move || {
+                for _ in 0..200 {
+                    signal(sleeper);
+                    thread::yield_now();
+                }
+                far.write_all(&[7]).unwrap();
+                for _ in 0..200 {
+                    signal(sleeper);
+                    thread::yield_now();
+                }
+                tokios_far.write_all(&[8]).unwrap();
+            });
+            let read = read.await.unwrap();
+            assert_eq!(tokio_stream(tokios).read_u8().await.unwrap(), 8);
+            signals.recv().await.unwrap();
+            sender.join().unwrap();
+            read
+        });
+        assert_eq!(read, 7);
+    });
+}
+
+/// The tick that there is while Tokio is busy does not keep the thread up.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_runtime_sleeps() {
+    /// How often this thread has gone to sleep.
+    fn sleeps() -> u32 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
+    on_each(|dual| {
+        let (near, _far) = pair();
+        let read = dual.spawn_local(compio_read(near));
+        dual.block_on(async {
+            compio::time::sleep(SHORT).await;
+            let before = sleeps();
+            // A tick of a millisecond would wake it 300 times.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let woken = sleeps() - before;
+            assert!(woken < 60, "{woken} times");
+        });
+        drop(read);
+    });
+}
+
+/// A flag of the ring's with which nobody would hear of what has completed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_ring_that_defers_its_work_is_not_had() {
+    let _watchdog = watchdog();
+    for driver in drivers() {
+        let dual = DualRuntime::builder()
+            .driver(driver)
+            .proactor(|proactor| {
+                proactor.single_issuer(true).defer_taskrun(true);
+            })
+            .build()
+            .unwrap();
+        for _ in 0..20 {
+            let (near, mut far) = pair();
+            let read = dual.spawn_local(compio_read(near));
+            let peer = thread::spawn(move || far.write_all(&[7]).unwrap());
+            assert_eq!(dual.block_on(read).unwrap(), 7);
+            peer.join().unwrap();
+        }
+    }
 }
 
 /// `block_on` is a way to wait, not the life of the tasks.

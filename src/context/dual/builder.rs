@@ -52,7 +52,10 @@ impl DualBuilder {
         self
     }
 
-    /// Has the last word on how Compio's driver is set up. Called for each driver that is tried.
+    /// Has a word on how Compio's driver is set up. Called for each driver that is tried.
+    ///
+    /// `defer_taskrun` is switched off again: such a ring does not tell who sleeps elsewhere, in Tokio's driver here,
+    /// that something has completed.
     pub fn proactor(mut self, tune: impl Fn(&mut ProactorBuilder) + 'static) -> Self {
         self.proactor = Some(Box::new(tune));
         self
@@ -93,6 +96,7 @@ impl DualBuilder {
             if let Some(tune) = &proactor {
                 tune(builder);
             }
+            builder.defer_taskrun(false);
         })?;
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder

@@ -5,7 +5,7 @@ mod builder;
 mod descriptor;
 mod turn;
 
-use std::{fmt, future::Future, io, rc::Rc, thread};
+use std::{cell::Cell, fmt, future::Future, io, panic::resume_unwind, rc::Rc, thread};
 
 use compio::runtime::Runtime;
 use tokio::runtime::Handle;
@@ -62,7 +62,7 @@ use crate::{
 /// # The end
 ///
 /// Dropping it drops every task, in the context of both, and waits for closures that Tokio's blocking threads are
-/// running, as dropping a Tokio runtime does, and until the kernel is done with what was in flight, as a pool's worker
+/// running, as dropping a Tokio runtime does (not in the context of a runtime, where nothing may wait), and until the kernel is done with what was in flight, as a pool's worker
 /// does: ten seconds at most, then the driver is leaked with the buffers.
 ///
 /// # Examples
@@ -148,13 +148,15 @@ impl DualRuntime {
     ///
     /// # Errors
     ///
-    /// [`NestedBlockOn`] with the future, when called in the context of a Compio runtime, in a task of Tokio's, or in
-    /// `block_on` of a `DualRuntime`.
+    /// [`NestedBlockOn`] with the future, when called where this thread drives a runtime: in the context of a Compio
+    /// runtime, in `block_on` of a `DualRuntime` or of a Tokio runtime, and in a task of Tokio's. (Only Tokio knows
+    /// whether its context is one that may not block, and says so by a panic, which is caught: the panic hook reports
+    /// it, and a program that aborts on a panic does.)
     ///
     /// # Panics
     ///
-    /// When `future` does; and in `block_on` of another Tokio runtime, outside of its tasks, which cannot be
-    /// told beforehand: "Cannot start a runtime from within a runtime".
+    /// When `future` does, and when a waker does that Compio's driver has called. Tasks are not affected, and the
+    /// runtime may be driven again.
     ///
     /// # Examples
     ///
@@ -169,13 +171,28 @@ impl DualRuntime {
     /// ```
     #[track_caller]
     pub fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, NestedBlockOn<F>> {
-        if is_nested() {
+        if drives_compio() {
             return Err(NestedBlockOn(future));
         }
         let turns = self.turns();
-        let _jobs = turns.jobs.enter();
-        let _here = Here::enter(Rc::clone(turns));
-        Ok(turns.compio.enter(|| self.tokio().block_on(future)))
+        let future = Cell::new(Some(future));
+        let driven = {
+            let _jobs = turns.jobs.enter();
+            let _here = Here::enter(Rc::clone(turns));
+            let root = async {
+                let future = future.take().expect("an `async` block runs once");
+                turns.drive(future).await
+            };
+            turns.compio.enter(|| catch(|| self.tokio().block_on(root)))
+        };
+        match (driven, future.into_inner()) {
+            (Ok(output), _) => Ok(output),
+            (Err(refusal), Some(future)) => {
+                discard(refusal);
+                Err(NestedBlockOn(future))
+            }
+            (Err(panic), None) => resume_unwind(panic),
+        }
     }
 
     /// Calls `f` in the context of both runtimes, without driving them: for what has to be made there.
@@ -231,12 +248,9 @@ impl DualRuntime {
     }
 }
 
-/// Whether this thread drives a runtime, as far as can be told.
-fn is_nested() -> bool {
-    here().is_some()
-        || local().is_some()
-        || Runtime::try_with_current(|_| ()).is_ok()
-        || tokio::task::try_id().is_some()
+/// Whether this thread drives a Compio runtime, as a `DualRuntime` does.
+fn drives_compio() -> bool {
+    here().is_some() || local().is_some() || Runtime::try_with_current(|_| ()).is_ok()
 }
 
 impl Drop for DualRuntime {
@@ -246,7 +260,8 @@ impl Drop for DualRuntime {
         };
         let handle = tokio.handle().clone();
         let compio = turns.compio.clone();
-        let nested = is_nested();
+        // In the context of a Tokio runtime that may or may not be one that blocks.
+        let nested = drives_compio() || Handle::try_current().is_ok();
         let ended = {
             let _jobs = turns.jobs.enter();
             compio.enter(|| {
@@ -272,7 +287,7 @@ impl Drop for DualRuntime {
         match ended {
             Ok(()) => {}
             Err(panic) if thread::panicking() => discard(panic),
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => resume_unwind(panic),
         }
     }
 }

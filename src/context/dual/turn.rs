@@ -16,7 +16,10 @@
 //! to its eventfd: so the descriptor gets readable, and Tokio wakes.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    panic::resume_unwind,
     pin::pin,
     rc::Rc,
     sync::{
@@ -34,7 +37,10 @@ use tokio::{
 };
 
 use super::{alarm::Alarm, descriptor::Descriptor};
-use crate::pool::{Driven, DriverKind};
+use crate::{
+    pool::{Driven, DriverKind},
+    unwind::{catch, discard},
+};
 
 /// How long what nothing tells may wait while Tokio does not come to sleep; Tokio's timers add one of their own.
 const TICK: Duration = Duration::from_millis(1);
@@ -72,7 +78,7 @@ pub(super) fn on_unpark() {
 
 /// The task on Tokio. `Send`, since what it needs is the thread's.
 pub(super) async fn pump() {
-    let turns = std::future::poll_fn(|cx| {
+    let turns = poll_fn(|cx| {
         if let Some(turns) = here() {
             turns.pump(cx);
         }
@@ -127,6 +133,10 @@ pub(super) struct Turns {
     has_tasks: Cell<bool>,
     /// Turns left for which the kernel is asked.
     attention: Cell<u8>,
+    /// What a waker that Compio's driver has called panicked with, on its way to `block_on`.
+    panic: RefCell<Option<Box<dyn Any + Send>>>,
+    /// Wakes the future that was given to `block_on`.
+    root: RefCell<Option<Waker>>,
 }
 
 /// What is known of the tick. It is off only while the thread sleeps for good.
@@ -208,11 +218,31 @@ impl Turns {
             must_look: Cell::new(true),
             has_tasks: Cell::new(false),
             attention: Cell::new(0),
+            panic: RefCell::new(None),
+            root: RefCell::new(None),
         })
     }
 
+    /// The future for Tokio's `block_on`. A panic that a turn has met comes out here.
+    pub(super) async fn drive<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let mut root = self.root.borrow_mut();
+            if !root.as_ref().is_some_and(|root| root.will_wake(cx.waker())) {
+                *root = Some(cx.waker().clone());
+            }
+            drop(root);
+            let panic = self.panic.borrow_mut().take();
+            if let Some(panic) = panic {
+                resume_unwind(panic);
+            }
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
     fn before_sleep(&self) {
-        let more = self.turn() | self.set_timer();
+        let more = self.guarded_turn() | self.set_timer();
         if more {
             // Tokio does not sleep while it has a task to run.
             self.events.wake_pump();
@@ -252,7 +282,7 @@ impl Turns {
             self.must_look.set(true);
             self.set_tick(Ticking::Fresh);
         }
-        if self.turn() | self.set_timer() {
+        if self.guarded_turn() | self.set_timer() {
             // Once more, but not before Tokio has looked at its own driver.
             let again = pin!(tokio::task::yield_now());
             _ = again.poll(cx);
@@ -286,6 +316,26 @@ impl Turns {
             alarm.set(at, pump);
         }
         false
+    }
+
+    /// A turn whose panic does not end it all.
+    ///
+    /// Wakers of anybody's are called during a turn, and one that panics would take Tokio's driver along if it
+    /// unwound through Tokio's hook, or the pump. It gets out of `block_on` instead, from where that may be left.
+    fn guarded_turn(&self) -> bool {
+        catch(|| self.turn()).unwrap_or_else(|panic| {
+            // How far it has come is not known.
+            self.is_awake.set(true);
+            self.must_look.set(true);
+            let unseen = self.panic.borrow_mut().replace(panic);
+            if let Some(unseen) = unseen {
+                discard(unseen);
+            }
+            if let Some(root) = &*self.root.borrow() {
+                root.wake_by_ref();
+            }
+            true
+        })
     }
 
     /// Runs what is there, gives the driver what was asked of it, and takes what has completed, within bounds;
