@@ -156,7 +156,8 @@ impl DualRuntime {
     /// # Panics
     ///
     /// When `future` does, and when a waker does that Compio's driver has called. Tasks are not affected, and the
-    /// runtime may be driven again.
+    /// runtime may be driven again; except that Compio's polling driver, after the latter, may have lost other
+    /// operations that were to complete at that moment.
     ///
     /// # Examples
     ///
