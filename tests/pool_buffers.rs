@@ -277,6 +277,51 @@ fn direct_reads_in_flight_when_the_pool_is_dropped_do_not_write_to_freed_memory(
     });
 }
 
+/// The same for a thread that drives both runtimes, whoever has started the reads.
+#[cfg(feature = "net")]
+#[test]
+fn direct_reads_in_flight_when_a_dual_runtime_is_dropped_do_not_write_to_freed_memory() {
+    use landbridge::context::{DualRuntime, OnThread};
+
+    let _alone = alone();
+    let file = TemporaryFile::new("dual", 64);
+    let Some(file) = file.open() else {
+        eprintln!("not run: no direct I/O on this file system");
+        return;
+    };
+    let _watchdog = support::watchdog();
+    for driver in support::drivers() {
+        spoiled();
+        for _ in 0..20 {
+            let dual = DualRuntime::builder().driver(driver).build().unwrap();
+            let reads = |position: usize| {
+                let file = file.try_clone().unwrap();
+                async move {
+                    let file = attach(file);
+                    let reads = (0..16).map(|n| {
+                        let file = file.clone();
+                        let position = (position + n) * WATCHED;
+                        Box::pin(async move { file.read_at(buffer(), position as u64).await })
+                    });
+                    drop(futures::future::join_all(reads).await);
+                }
+            };
+            drop(dual.spawn_local(reads(0)));
+            drop(dual.enter(|| tokio::spawn(OnThread::new(reads(16)))));
+            dual.enter(|| compio::runtime::spawn(reads(32))).detach();
+            dual.block_on(async {
+                let mut reads = pin!(reads(48));
+                _ = futures::future::poll_immediate(&mut reads).await;
+                tokio::task::yield_now().await;
+                compio::runtime::Runtime::with_current(|runtime| runtime.flush());
+            });
+            drop(dual);
+        }
+        assert!(freed() > 0, "the buffers are watched");
+        assert_eq!(spoiled(), 0);
+    }
+}
+
 /// The same while the pool lives: aborted jobs drop their futures, and the kernel is still at it.
 #[test]
 fn direct_reads_whose_jobs_are_aborted_do_not_write_to_freed_memory() {
