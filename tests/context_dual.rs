@@ -866,3 +866,20 @@ fn enter_is_the_context_of_both() {
         });
     });
 }
+
+/// What serves both has to hold where both are.
+#[test]
+fn a_test_for_both_sides_runs_on_a_dual_and_on_an_attached_runtime_too() {
+    let _watchdog = watchdog();
+    let (all, on_both) = (Cell::new(0), Cell::new(0));
+    landbridge::test_util::both(async || {
+        let compio = Runtime::try_with_current(|_| ()).is_ok();
+        let tokio = Handle::try_current().is_ok();
+        all.set(all.get() + 1);
+        on_both.set(on_both.get() + usize::from(compio && tokio));
+        landbridge::time::sleep(SHORT).await;
+    });
+    assert_eq!(on_both.get(), drivers().len());
+    // Two of Tokio's; of Compio's, one as it is and one that is attached.
+    assert_eq!(all.get(), 2 + 3 * drivers().len());
+}
