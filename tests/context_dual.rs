@@ -867,6 +867,25 @@ fn enter_is_the_context_of_both() {
     });
 }
 
+/// Who yields lets those go first that it has started, though Tokio does not come to sleep.
+#[test]
+fn the_future_of_block_on_yields_to_its_tasks() {
+    on_each(|dual| {
+        dual.block_on(async {
+            for _ in 0..100 {
+                let ran = Rc::<Cell<bool>>::default();
+                let task = rt::spawn_local({
+                    let ran = Rc::clone(&ran);
+                    async move { ran.set(true) }
+                });
+                yield_now().await;
+                assert!(ran.get());
+                task.await.unwrap();
+            }
+        });
+    });
+}
+
 /// What serves both has to hold where both are.
 #[test]
 fn a_test_for_both_sides_runs_on_a_dual_and_on_an_attached_runtime_too() {

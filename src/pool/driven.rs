@@ -55,6 +55,11 @@ impl Driven {
         }
     }
 
+    /// Whether a job of this thread's waits to be run.
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.local.queue.is_empty()
+    }
+
     /// Has the next job from another thread ring, unless something waits to be run.
     pub(crate) fn try_sleep(&self) -> bool {
         self.local.try_sleep()

@@ -236,7 +236,12 @@ impl Turns {
             if let Some(panic) = panic {
                 resume_unwind(panic);
             }
-            future.as_mut().poll(cx)
+            let polled = future.as_mut().poll(cx);
+            if self.jobs.has_jobs() {
+                // Should it have yielded, then to them.
+                self.events.wake_pump();
+            }
+            polled
         })
         .await
     }
