@@ -27,7 +27,7 @@ use landbridge::{
 };
 use rt_support::everywhere;
 use support::{CountingWaker, block_on, poll_once, watchdog};
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, runtime::RuntimeFlavor};
 
 const TURNS: usize = 1000;
 
@@ -153,6 +153,40 @@ fn a_task_that_loops_on_it_does_not_starve_a_socket() {
         }
         assert_eq!(read.await.unwrap(), b'x');
     });
+}
+
+/// What a task computes between two turns may be long: 61 turns of it, after which every runtime looks, are
+/// too many for who waits for a socket.
+#[test]
+fn the_driver_is_looked_at_when_everybody_has_yielded() {
+    everywhere(async || {
+        let busy = Busy::new();
+        while busy.turns.get() == 0 {
+            yield_now().await;
+        }
+        let (near, ask) = socket();
+        ask.send(()).unwrap();
+        // It is there, but the runtime does not know until it looks.
+        near.peek(&mut [0]).unwrap();
+        let read = spawn_local({
+            let turns = busy.turns.clone();
+            async move {
+                let before = turns.get();
+                assert_eq!(read_byte(near).await, b'x');
+                turns.get() - before
+            }
+        });
+        let turns = read.await.unwrap();
+        assert!(turns < 20 || !drives(), "{turns} turns");
+        busy.end().await;
+    });
+}
+
+/// Whether it is this thread that looks, and not one beside it.
+fn drives() -> bool {
+    let tokio = tokio::runtime::Handle::try_current();
+    tokio.is_ok_and(|tokio| tokio.runtime_flavor() == RuntimeFlavor::CurrentThread)
+        || Flavor::current() == Some(Flavor::Compio)
 }
 
 /// The same for the clock.

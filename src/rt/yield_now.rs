@@ -1,8 +1,15 @@
 use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    ptr,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
 };
+
+use tokio::task::LocalSet;
+
+use super::Flavor;
+use crate::pool::make_way;
 
 /// Lets the neighbours run: other tasks of the thread, and what waits in the same task beside it.
 ///
@@ -14,11 +21,11 @@ use std::{
 /// On whatever polls it; it needs neither runtime's context. In neither, it wakes its task and is
 /// pending once, which any executor takes as "the others first".
 ///
-/// Who waits for a socket or a timer is a neighbour as well, but for a runtime to see that the wait is
-/// over it has to look, and it does not do so at each turn: Compio, Tokio and a pool's worker do after 61
-/// turns of tasks, unless set otherwise, and when there is nothing else to run. `tokio::task::yield_now` has
-/// Tokio look earlier if all that could run has yielded; it never returns, though, in an executor's
-/// `block_on` inside a task of Tokio's, which this does.
+/// Who waits for a socket or a timer is a neighbour as well: a task that yields runs again after the runtime
+/// has looked whether such a wait is over. This holds for tasks of Tokio's, of Compio's, of a pool and of an
+/// [attached](crate::CompioHandle::attach) runtime; at the latest, a runtime looks after 61 turns of tasks, unless
+/// set otherwise. Unlike `tokio::task::yield_now`, this returns also where another executor blocks on it
+/// inside a task of Tokio's.
 ///
 /// # Cancel safety
 ///
@@ -70,7 +77,41 @@ impl Future for YieldNow {
             return Poll::Ready(());
         }
         self.yielded = true;
-        cx.waker().wake_by_ref();
+        match Flavor::current() {
+            Some(Flavor::Tokio) if is_of_tokios_task(cx.waker()) => {
+                // Wakes the task after the next look at the driver. That is Tokio's scheduler's to do, and
+                // nothing is left for the future to do: what it would return is ours to say.
+                _ = pin!(tokio::task::yield_now()).poll(cx);
+            }
+            flavor => {
+                if flavor == Some(Flavor::Compio) {
+                    make_way();
+                }
+                cx.waker().wake_by_ref();
+            }
+        }
         Poll::Pending
     }
+}
+
+/// Whether Tokio's scheduler is what polls.
+///
+/// Tokio's own `yield_now` has it wake the task, when it comes back to its loop. It never does if what polls
+/// is another executor's `block_on` inside of a task, and no variable of the thread tells. The waker does: all
+/// of Tokio's tasks have the same table of functions, which is a `static` of Tokio's, so that it has one
+/// address. If one day it has not, this says no, and the task is woken at once.
+fn is_of_tokios_task(waker: &Waker) -> bool {
+    static TASKS: AtomicUsize = AtomicUsize::new(0);
+
+    let table = |waker: &Waker| ptr::from_ref(waker.vtable()).addr();
+    if TASKS.load(Ordering::Relaxed) == 0 {
+        // A set of tasks can be polled by hand, anywhere.
+        let set = LocalSet::new();
+        set.spawn_local(poll_fn(move |cx| {
+            TASKS.store(table(cx.waker()), Ordering::Relaxed);
+            Poll::Ready(())
+        }));
+        _ = pin!(set).poll(&mut Context::from_waker(Waker::noop()));
+    }
+    table(waker) == TASKS.load(Ordering::Relaxed)
 }
