@@ -262,12 +262,12 @@ fn it_is_pending_once_and_wakes_once() {
 fn one_that_is_dropped_after_any_poll_leaves_the_task_as_it_was() {
     everywhere(async || {
         for polls in 0..=2 {
-            let mut turn = Some(yield_now());
-            for n in 1..=polls {
-                let polled = poll(turn.as_mut().unwrap()).await;
-                assert_eq!(polled.is_ready(), n == 2);
+            {
+                let mut turn = yield_now();
+                for n in 1..=polls {
+                    assert_eq!(poll(&mut turn).await.is_ready(), n == 2);
+                }
             }
-            drop(turn.take());
             spawn_local(async {}).await.unwrap();
         }
         // Losing a race: the other has the turn that it asked for.
