@@ -42,7 +42,7 @@
 //! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()), [`channel::mpsc`](channel::mpsc()) | a wake-up when the other side sleeps |
 //! | bytes stream from one side to the other | [`channel::pipe`](channel::pipe()) | the same; owned buffers without a copy |
-//! | a library serves both runtimes | [`rt::spawn_local`], [`time`] | no hop |
+//! | a library serves both runtimes | [`rt`], [`time`], [`channel`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
 //! | a pool is to be watched | [`CompioPool::metrics`](pool::CompioPool::metrics), [`dump`](pool::CompioPool::dump), features `metrics` and `tracing` | always on; memory that the workers write anyway |
 //! | a test is to hold on both runtimes | `test_util::both` (feature `test-util`) | |
@@ -163,6 +163,10 @@ struct Channels;
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../docs/contexts.md")]
 struct Contexts;
+
+#[cfg(all(doctest, feature = "net", unix))]
+#[doc = include_str!("../docs/migrating.md")]
+struct Migrating;
 
 #[cfg(all(doctest, feature = "net", feature = "fs", unix))]
 #[doc = include_str!("../docs/io.md")]

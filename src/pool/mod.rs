@@ -97,7 +97,7 @@ use worker::Command;
 #[cfg(all(feature = "net", unix))]
 pub(crate) use worker::EVENT_INTERVAL;
 pub(crate) use worker::{
-    Batch, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
+    Batch, Local, Shared, admitted, local, make_way, pass_on, release, schedule, with_local,
 };
 
 /// Threads that run Compio, callable from anywhere.
