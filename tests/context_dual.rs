@@ -600,9 +600,9 @@ static SIGNALS: std::sync::Mutex<()> = std::sync::Mutex::new(());
 fn signals_interrupt_the_sleep_and_nothing_else() {
     #[expect(unsafe_code, reason = "nothing else sends a signal to one thread")]
     fn signal(thread: libc::pid_t) {
+        let process = std::process::id();
         // SAFETY: no memory is involved, and the thread lives until this one is joined.
-        let sent =
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
         assert_eq!(sent, 0);
     }
 
@@ -752,12 +752,11 @@ fn the_end_drops_every_task_once_in_both_contexts() {
                 pending::<()>().await;
             }
         });
-        let tokios = dual.block_on(async {
+        let tokios = dual.enter(|| {
             compio::runtime::spawn(waits(&near)).detach();
-            let tokios = tokio::spawn(OnThread::new(waits(&near)));
-            tokio::time::sleep(SHORT).await;
-            tokios
+            tokio::spawn(OnThread::new(waits(&near)))
         });
+        dual.block_on(async { tokio::time::sleep(SHORT).await });
         drop(dual);
         assert_eq!(tally.dropped(), 4);
         assert_eq!(in_both.load(Ordering::Relaxed), 4);
