@@ -20,8 +20,7 @@ use crate::{
 
 /// Connections of a round.
 const CLIENTS: usize = 8;
-/// Requests of a round on each of them, and with HTTP/2 at the same time.
-const EACH: usize = 250;
+/// Requests at the same time on each of them, with HTTP/2.
 const STREAMS: usize = 8;
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -46,6 +45,15 @@ pub(crate) enum DemoError {
 }
 
 pub(crate) type Result<T, E = DemoError> = std::result::Result<T, E>;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Threads that serve.
+    pub(crate) workers: usize,
+    pub(crate) rounds: usize,
+    /// Of each client in each round.
+    pub(crate) requests: usize,
+}
 
 /// A certificate for `localhost` that only its own clients believe.
 pub(crate) struct Identity {
@@ -91,7 +99,12 @@ pub(crate) fn config(workers: usize, identity: &Identity) -> Config {
 }
 
 /// Runs everything, on Tokio; the last line that it writes is `ok: ...`.
-pub(crate) async fn run(workers: usize, rounds: usize, out: &mut impl Write) -> Result<()> {
+pub(crate) async fn run(plan: &Plan, out: &mut impl Write) -> Result<()> {
+    let Plan {
+        workers,
+        rounds,
+        requests,
+    } = *plan;
     let identity = Identity::new()?;
 
     writeln!(out, "both protocols, wrong requests, wrong clients")?;
@@ -114,7 +127,7 @@ pub(crate) async fn run(workers: usize, rounds: usize, out: &mut impl Write) -> 
                     .into_iter()
                     .enumerate()
             {
-                table.rows[p][s].push(load(&identity, addr, protocol, threads).await?);
+                table.rows[p][s].push(load(&identity, addr, protocol, threads, requests).await?);
             }
         }
     }
@@ -130,7 +143,7 @@ pub(crate) async fn run(workers: usize, rounds: usize, out: &mut impl Write) -> 
     if cfg!(target_os = "linux") && connections.iter().sum::<usize>() >= 40 * workers {
         check(!connections.contains(&0), "a worker has had none")?;
     }
-    let requests = rounds * PROTOCOLS.len() * 2 * CLIENTS * EACH;
+    let requests = rounds * PROTOCOLS.len() * 2 * CLIENTS * requests;
     writeln!(
         out,
         "ok: {requests} answers verified, both ends were graceful"
@@ -248,6 +261,7 @@ async fn load(
     addr: SocketAddr,
     protocol: Version,
     threads: &str,
+    each: usize,
 ) -> Result<Cost> {
     let url = format!("https://localhost:{}/hello", addr.port());
     let clients = (0..CLIENTS).map(|_| match protocol {
@@ -266,7 +280,7 @@ async fn load(
     };
     let all = clients.iter().flat_map(|client| {
         (0..streams).map(|stream| {
-            let requests = EACH / streams + usize::from(stream < EACH % streams);
+            let requests = each / streams + usize::from(stream < each % streams);
             let (client, url) = (client.clone(), url.clone());
             tokio::spawn(async move {
                 for _ in 0..requests {
@@ -285,7 +299,7 @@ async fn load(
         cpu: cpu.map_or(cost.cpu, |(after, before)| after.saturating_sub(before)),
         ..cost
     };
-    Ok(cost.each((CLIENTS * EACH) as u32))
+    Ok(cost.each((CLIENTS * each) as u32))
 }
 
 async fn get(client: &Client, url: &str, protocol: Version) -> Result<()> {

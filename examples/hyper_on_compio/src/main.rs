@@ -49,6 +49,7 @@ use std::{
 use tokio::signal::unix;
 
 use app::App;
+use demo::Plan;
 use server::{Config, Server};
 
 const HELP: &str = "\
@@ -60,6 +61,7 @@ server on Tokio, asks both by reqwest, checks every answer, prints the figures a
   --key PATH       the private key, PEM
   --workers N      threads that serve (default: one for each CPU)
   --rounds N       how often the demonstration measures (default: 5)
+  --requests N     requests of each of its clients in a round (default: 1000)
   --help           this text
 ";
 
@@ -101,7 +103,7 @@ fn run(options: Options) -> Result<(), Error> {
         let Some(serve) = options.serve else {
             let mut out = io::stdout();
             return tokio::select! {
-                done = demo::run(options.workers, options.rounds, &mut out) => Ok(done?),
+                done = demo::run(&options.plan, &mut out) => Ok(done?),
                 () = asked => Err("interrupted".into()),
             };
         };
@@ -111,7 +113,7 @@ fn run(options: Options) -> Result<(), Error> {
         };
         let config = Config {
             listen: serve.listen,
-            workers: options.workers,
+            workers: options.plan.workers,
             tls,
             grace: GRACE,
         };
@@ -145,8 +147,7 @@ fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
 
 struct Options {
     serve: Option<Serve>,
-    workers: usize,
-    rounds: usize,
+    plan: Plan,
 }
 
 struct Serve {
@@ -160,15 +161,19 @@ impl Options {
         use lexopt::{Arg, ValueExt};
 
         let (mut listen, mut cert, mut key) = (None, None, None);
-        let mut workers = thread::available_parallelism().map_or(1, NonZero::get);
-        let mut rounds = 5;
+        let mut plan = Plan {
+            workers: thread::available_parallelism().map_or(1, NonZero::get),
+            rounds: 5,
+            requests: 1000,
+        };
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Long("listen") => listen = Some(args.value()?.parse()?),
                 Arg::Long("cert") => cert = Some(PathBuf::from(args.value()?)),
                 Arg::Long("key") => key = Some(PathBuf::from(args.value()?)),
-                Arg::Long("workers") => workers = number(&mut args)?,
-                Arg::Long("rounds") => rounds = number(&mut args)?,
+                Arg::Long("workers") => plan.workers = number(&mut args)?,
+                Arg::Long("rounds") => plan.rounds = number(&mut args)?,
+                Arg::Long("requests") => plan.requests = number(&mut args)?,
                 Arg::Long("help") | Arg::Short('h') => return Ok(None),
                 _ => return Err(arg.unexpected()),
             }
@@ -183,11 +188,7 @@ impl Options {
             None if tls.is_some() => return Err("--cert and --key are for --listen".into()),
             None => None,
         };
-        Ok(Some(Self {
-            serve,
-            workers,
-            rounds,
-        }))
+        Ok(Some(Self { serve, plan }))
     }
 }
 
@@ -195,7 +196,7 @@ fn number(args: &mut lexopt::Parser) -> Result<usize, lexopt::Error> {
     use lexopt::ValueExt;
 
     args.value()?.parse_with(|text| match text.parse() {
-        Ok(number @ 1..=1024) => Ok(number),
-        _ => Err("a number from 1 to 1024"),
+        Ok(number @ 1..=65_536) => Ok(number),
+        _ => Err("a number from 1 to 65536"),
     })
 }

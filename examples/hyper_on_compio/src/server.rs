@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
+    pin::pin,
     time::Duration,
 };
 
@@ -37,9 +38,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(30);
 /// Without descriptors there is no accepting for a while.
 const PAUSE: Duration = Duration::from_millis(10);
-/// At the end: how long no new connection comes until none is believed to wait in the socket's queue. Closing the
-/// socket resets those that do.
-const QUIET: Duration = Duration::from_millis(10);
+/// At the end: how long those are still accepted that wait in the socket's queue. Closing it resets them.
+const LAST: Duration = Duration::from_millis(10);
 
 /// What a server is started with.
 pub(crate) struct Config {
@@ -173,13 +173,13 @@ impl Worker {
         grace: Duration,
     ) -> Served {
         let mut connections = 0;
-        _ = drain
-            .run_until_cancelled(self.accept(&listener, &mut connections))
-            .await;
-        while timeout(QUIET, self.accept_one(&listener, &mut connections))
-            .await
-            .is_ok()
-        {}
+        {
+            // One and the same future before and after: an `accept` that is dropped takes the connection with
+            // it that the kernel has just given it.
+            let mut accept = pin!(self.accept(&listener, &mut connections));
+            _ = drain.run_until_cancelled(accept.as_mut()).await;
+            _ = timeout(LAST, accept).await;
+        }
         drop(listener);
 
         // Tells every connection, those that are still in their handshake too, and waits for their ends.
@@ -195,19 +195,15 @@ impl Worker {
 
     async fn accept(&self, listener: &TcpListener, connections: &mut usize) {
         loop {
-            self.accept_one(listener, connections).await;
-        }
-    }
-
-    async fn accept_one(&self, listener: &TcpListener, connections: &mut usize) {
-        match listener.accept().await {
-            Ok((socket, _)) => {
-                *connections += 1;
-                self.start(socket);
-            }
-            Err(error) => {
-                eprintln!("a connection was not accepted: {error}");
-                sleep(PAUSE).await;
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    *connections += 1;
+                    self.start(socket);
+                }
+                Err(error) => {
+                    eprintln!("a connection was not accepted: {error}");
+                    sleep(PAUSE).await;
+                }
             }
         }
     }

@@ -8,13 +8,18 @@ use tokio::{
 };
 
 use super::*;
-use crate::demo::Identity;
+use crate::demo::{Identity, Plan};
 
 /// The template is what it says only while all of it runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demonstration_ends_well() {
+    let plan = Plan {
+        workers: 2,
+        rounds: 1,
+        requests: 50,
+    };
     let mut out = Vec::new();
-    demo::run(2, 1, &mut out).await.unwrap();
+    demo::run(&plan, &mut out).await.unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(out.lines().last().unwrap().starts_with("ok: "), "{out}");
 }
@@ -33,6 +38,19 @@ async fn what_takes_longer_than_the_grace_is_cut_off() {
     app.asked.notified().await;
     assert!(!server.drain().await);
     assert!(slow.await.unwrap().is_err());
+}
+
+/// Clients that come and come must not keep the listeners open: a server under load has to end, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_keep_coming_do_not_hold_up_the_end() {
+    let identity = Identity::new().unwrap();
+    let server = Server::start(demo::config(2, &identity), App::default()).unwrap();
+    let addr = server.addr();
+    for _ in 0..4 {
+        tokio::spawn(async move { while TcpStream::connect(addr).await.is_ok() {} });
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(15), server.drain()).await;
+    assert!(ended.expect("it ends"));
 }
 
 /// A client that never says hello is not waited for: it has asked for nothing yet.

@@ -5,7 +5,7 @@
 //! gateway: ok LENGTH\n and so many bytes, or: error WHY\n
 //! ```
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use compio::net::{TcpListener, TcpStream};
@@ -27,6 +27,8 @@ const MAX_LINE: u64 = 8 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 /// Without descriptors there is no accepting for a while.
 const PAUSE: Duration = Duration::from_millis(10);
+/// At the end: how long those are still accepted that wait in the socket's queue. Closing it resets them.
+const LAST: Duration = Duration::from_millis(10);
 
 /// How a connection gets to Tokio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +104,16 @@ impl Gateway {
     /// of it was.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> bool {
         let ending = self.ending.clone();
-        // Dropping the accept drops the listener, too: who comes now is refused, and tries elsewhere.
-        tokio::select! {
-            biased;
-            () = stop => {}
-            () = self.accept() => {}
+        {
+            // One and the same future before and after: an `accept` that is dropped takes the connection with
+            // it that the kernel has just given it. With it goes the listener: who comes then is refused.
+            let mut accept = pin!(self.accept());
+            tokio::select! {
+                biased;
+                () = stop => {}
+                () = accept.as_mut() => {}
+            }
+            _ = timeout(LAST, accept).await;
         }
         ending.end(grace).await
     }
