@@ -58,6 +58,7 @@ pub(crate) struct Plan {
 /// A certificate for `localhost` that only its own clients believe.
 pub(crate) struct Identity {
     pub(crate) acceptor: TlsAcceptor,
+    #[cfg(test)]
     pub(crate) pem: (String, String),
     certificate: Certificate,
 }
@@ -69,6 +70,7 @@ impl Identity {
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         Ok(Self {
             certificate: Certificate::from_der(&chain)?,
+            #[cfg(test)]
             pem: (made.cert.pem(), made.signing_key.serialize_pem()),
             acceptor: tls::acceptor(vec![chain], key.into())?,
         })

@@ -27,7 +27,18 @@
 //! | `tokio::spawn(connection)` | `rt::spawn_local(connection)` |
 //! | one listener, any thread | `SO_REUSEPORT`, a listener for each worker |
 //!
-//! MEASURED
+//! Measured by the demonstration, on a virtual machine of 2 processors (Linux 6.18), not quite quiet; 2 threads each, 8
+//! clients on a third, over TLS; the range of the medians of three runs of 5 rounds in turns. The CPU time is that
+//! of the server's threads; the clients share its processors, so the requests/s say less.
+//!
+//! | | requests/s, Compio / Tokio | us of CPU, Tokio | us of CPU, Compio |
+//! |---|---|---|---|
+//! | HTTP/1.1, one request at a time on each connection | 0.90 to 0.99 | 11.4 to 12.1 | 14.2 to 15.1 |
+//! | HTTP/2, 8 at a time | 1.03 to 1.20 | 9.5 to 10.9 | 5.3 to 6.4 |
+//!
+//! HTTP/2 gains, as its streams are tasks of one thread that wake each other without a lock or a system call.
+//! HTTP/1 with a request at a time pays: before each request the socket is watched anew (a `POLL_ADD`), where Tokio's
+//! epoll still watches.
 
 #[cfg(not(unix))]
 compile_error!("`SO_REUSEPORT` is for Unix; `--exclude hyper_on_compio` builds the rest");

@@ -23,7 +23,19 @@
 //! | `landbridge-fs` | `tokio::fs`, line by line | when it stays in tasks of Tokio's |
 //! | `tokio-fs`, `threads` | | they are what is compared with |
 //!
-//! MEASURED
+//! Measured by the demonstration, on a virtual machine of 2 processors (Linux 6.18, ext4), not quite quiet; 2 workers,
+//! 256 MiB that are in the page cache, medians of 9 rounds in turns:
+//!
+//! | | lines: ms | ms of CPU | lines and words: ms | ms of CPU |
+//! |---|---|---|---|---|
+//! | `compio` | 17 | 24 | 516 | 924 |
+//! | `landbridge-fs` | 14 | 23 | 494 | 913 |
+//! | `tokio-fs` | 37 | 49 | 499 | 914 |
+//! | `threads` | 12 | 22 | 481 | 840 |
+//!
+//! So the reading costs half of what it does with `tokio::fs`, and about what it does with threads that may wait;
+//! once each byte is looked at, as for words, who reads no longer matters. Measure your own work with `--file`,
+//! and with `--cold` on your own disk: there (275, 270, 224 and 234 ms for lines) it was the disk that counted.
 
 #[cfg(not(unix))]
 compile_error!("`landbridge::fs` is for Unix; `--exclude log_scan` builds the rest");
