@@ -163,6 +163,10 @@ struct Channels;
 #[doc = include_str!("../docs/contexts.md")]
 struct Contexts;
 
+#[cfg(all(doctest, feature = "net", unix))]
+#[doc = include_str!("../docs/migrating.md")]
+struct Migrating;
+
 #[cfg(all(doctest, feature = "net", feature = "fs", unix))]
 #[doc = include_str!("../docs/io.md")]
 struct Io;

@@ -4,12 +4,20 @@
 
 mod channel_support;
 
-use std::{cell::Cell, rc::Rc, task::Poll};
+use std::{
+    cell::Cell,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use channel_support::{Wakes, poll_once};
 use futures::{
+    SinkExt, StreamExt,
     executor::LocalPool,
     future::{join, poll_fn},
+    stream,
     task::LocalSpawnExt,
 };
 use landbridge::channel;
@@ -139,4 +147,126 @@ fn after_128_messages_one_poll_makes_way_and_is_woken() {
     assert_eq!(poll_once(&waker, rx.recv()), Poll::Ready(Some(BUDGET)));
     // What does not wait for anything has no budget.
     assert!((BUDGET + 1..2 * BUDGET).all(|message| rx.try_recv() == Ok(message)));
+}
+
+/// In how many polls the future is ready, by a waker that does nothing.
+fn polls(future: impl Future<Output = ()>) -> usize {
+    let mut future = pin!(future);
+    let mut cx = Context::from_waker(Waker::noop());
+    let pending = (0..10 * MESSAGES).take_while(|_| future.as_mut().poll(&mut cx).is_pending());
+    pending.count() + 1
+}
+
+/// A task that clones a sender for each message is no better a neighbour for it.
+#[test]
+fn handles_that_live_for_one_message_make_way_as_one_does() {
+    let (tx, _rx) = channel::mpsc(2 * MESSAGES);
+    let by_clones = polls(async {
+        for message in 0..MESSAGES {
+            tx.clone().send(message).await.unwrap();
+        }
+    });
+    assert!(by_clones >= ENOUGH, "{by_clones} polls");
+    let (tx, _rx) = channel::mpsc(2 * MESSAGES);
+    let by_permits = polls(async {
+        for message in 0..MESSAGES {
+            let permit = tx.clone().reserve_owned().await.unwrap();
+            permit.send(message).unwrap();
+        }
+    });
+    assert!(by_permits >= ENOUGH, "{by_permits} polls");
+    let (tx, _rx) = channel::mpsc(2 * MESSAGES);
+    let weak = tx.downgrade();
+    let by_upgrades = polls(async {
+        for message in 0..MESSAGES {
+            weak.upgrade().unwrap().send(message).await.unwrap();
+        }
+    });
+    assert!(by_upgrades >= ENOUGH, "{by_upgrades} polls");
+    let (tx, _rx) = channel::builder().bytes(MESSAGES).mpsc();
+    let by_weight = polls(async {
+        for _ in 0..MESSAGES {
+            tx.clone().send("x").await.unwrap();
+        }
+    });
+    assert!(by_weight >= ENOUGH, "{by_weight} polls");
+    let (tx, _rx) = channel::builder().bytes(MESSAGES).mpsc();
+    let weak = tx.downgrade();
+    let by_weight = polls(async {
+        for _ in 0..MESSAGES {
+            weak.upgrade().unwrap().send("x").await.unwrap();
+        }
+    });
+    assert!(by_weight >= ENOUGH, "{by_weight} polls");
+}
+
+/// `forward` never waits for a channel without a bound.
+#[test]
+fn a_sink_without_a_bound_lets_its_neighbours_run() {
+    let (mut tx, _rx) = channel::unbounded();
+    let all = polls(async {
+        let mut messages = stream::iter(0..MESSAGES).map(Ok);
+        SinkExt::send_all(&mut tx, &mut messages).await.unwrap();
+    });
+    assert!(all >= ENOUGH, "{all} polls");
+    let (tx, _rx) = channel::unbounded();
+    let by_clones = polls(async {
+        for message in 0..MESSAGES {
+            SinkExt::send(&mut tx.clone(), message).await.unwrap();
+        }
+    });
+    assert!(by_clones >= ENOUGH, "{by_clones} polls");
+}
+
+/// Who sends to many members in turn waits for none of them for long.
+#[test]
+fn a_mesh_sender_counts_over_all_its_lanes() {
+    const PEERS: usize = 16;
+    let mut members = channel::mesh(PEERS + 1, MESSAGES / PEERS);
+    let (tx, _) = members[0].halves();
+    let all = polls(async {
+        for message in 0..MESSAGES {
+            tx.send(1 + message % PEERS, message).await.unwrap();
+        }
+    });
+    assert!(all >= ENOUGH, "{all} polls");
+}
+
+/// Time-outs of nothing poll a channel in a loop, and would hold the thread for ever.
+#[test]
+fn waits_for_no_time_let_the_neighbours_run() {
+    let runtime = compio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        macro_rules! polls_of_both {
+            ($channel:expr) => {{
+                let (mut tx, mut rx) = $channel;
+                let empty = polls(async {
+                    for _ in 0..MESSAGES {
+                        assert!(rx.recv_timeout(Duration::ZERO).await.is_err());
+                    }
+                });
+                assert!(empty >= ENOUGH, "{empty} polls");
+                while tx.try_send("x").is_ok() {}
+                let full = polls(async {
+                    for _ in 0..MESSAGES {
+                        assert!(tx.send_timeout("x", Duration::ZERO).await.is_err());
+                    }
+                });
+                assert!(full >= ENOUGH, "{full} polls");
+                let ready = polls(async {
+                    for _ in 0..MESSAGES {
+                        assert!(rx.recv_timeout(Duration::ZERO).await.is_ok());
+                        tx.try_send("x").unwrap();
+                    }
+                });
+                assert!(ready >= ENOUGH, "{ready} polls");
+            }};
+        }
+        polls_of_both!(channel::spsc(4));
+        #[allow(unused_mut, reason = "these senders are used by reference")]
+        {
+            polls_of_both!(channel::mpsc(4));
+            polls_of_both!(channel::builder().bytes(4).mpsc());
+        }
+    });
 }

@@ -7,14 +7,14 @@ mod support;
 
 use std::{
     pin::pin,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
 use channel_support::{Drops, poll};
 use landbridge::{
-    channel::{self, RecvTimeoutError, SendTimeoutError, Weight},
+    channel::{self, RecvTimeoutError, SendTimeoutError, Wait, Weight},
     test_util::both,
 };
 use support::watchdog;
@@ -192,6 +192,45 @@ fn an_unbounded_channel_times_out_too() {
         assert_eq!(rx.recv_timeout(HOUR).await, Ok(1000));
         sender.join().unwrap();
         assert_eq!(rx.recv_timeout(HOUR).await, Err(RecvTimeoutError::Closed));
+    });
+}
+
+/// The looks of `Spin` would otherwise hold the timer up, here for ever.
+#[test]
+fn a_wait_that_spins_ends_in_time() {
+    let _watchdog = watchdog();
+    let builder = || channel::builder().wait(Wait::Spin(Duration::MAX));
+    both(async || {
+        macro_rules! times_out {
+            ($channel:expr) => {{
+                #[allow(unused_mut, reason = "some senders are used by reference")]
+                let (mut tx, mut rx) = $channel;
+                let start = Instant::now();
+                assert_eq!(rx.recv_timeout(SOON).await, Err(RecvTimeoutError::Timeout));
+                tx.try_send(Unit(1)).unwrap();
+                let refused = tx.send_timeout(Unit(2), SOON).await;
+                assert_eq!(refused, Err(SendTimeoutError::Timeout(Unit(2))));
+                assert!(start.elapsed() >= 2 * SOON);
+                assert_eq!(rx.recv_timeout(SOON).await, Ok(Unit(1)));
+                (tx, rx)
+            }};
+        }
+        let (tx, mut rx) = times_out!(builder().capacity(1).spsc());
+        // A time that was given up is not the next wait's.
+        let sender = thread::spawn(move || {
+            let mut tx = tx;
+            thread::sleep(SOON);
+            tx.try_send(Unit(3))
+        });
+        assert_eq!(poll(&mut pin!(rx.recv())), Poll::Ready(Some(Unit(3))));
+        sender.join().unwrap().unwrap();
+        times_out!(builder().capacity(1).mpsc());
+        times_out!(builder().bytes(1).mpsc());
+        let (_tx, mut rx) = builder().unbounded::<()>();
+        assert_eq!(rx.recv_timeout(SOON).await, Err(RecvTimeoutError::Timeout));
+        let mut members = builder().mesh::<()>(2);
+        let (_, rx) = members[0].halves();
+        assert_eq!(rx.recv_timeout(SOON).await, Err(RecvTimeoutError::Timeout));
     });
 }
 

@@ -5,11 +5,13 @@
 mod channel_support;
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -693,4 +695,51 @@ fn a_close_reaches_the_senders_though_the_receivers_waker_panics_as_it_is_droppe
     assert!(closed.is_err());
     assert_eq!(wakes.count(), 1);
     assert!(send.as_mut().poll(cx).is_ready());
+}
+
+/// What a message weighs may change, or cost something to find out: the docs say that it is asked once.
+#[test]
+fn a_message_is_weighed_once_however_it_is_sent() {
+    #[derive(Debug)]
+    struct Asked(Rc<Cell<usize>>);
+
+    impl Weight for Asked {
+        fn weight(&self) -> usize {
+            self.0.set(self.0.get() + 1);
+            1
+        }
+    }
+
+    let runtime = compio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let asked: Vec<_> = (0..6).map(|_| Rc::new(Cell::new(0))).collect();
+        let message = |n: usize| Asked(Rc::clone(&asked[n]));
+        let (tx, mut rx) = channel::builder().bytes(2).mpsc();
+        tx.send(message(0)).await.unwrap();
+        tx.try_send(message(1)).unwrap();
+        assert!(tx.try_send(message(2)).is_err());
+        let late = tx.send_timeout(message(3), Duration::from_millis(1)).await;
+        assert!(late.is_err());
+        rx.recv().await;
+        rx.recv().await;
+        // The last two wait for the room of others.
+        let mut all = pin!(tx.send_all((2..6).map(message)));
+        while poll_pinned(all.as_mut()).is_pending() {
+            while rx.try_recv().is_ok() {}
+        }
+        let asked: Vec<_> = asked.iter().map(|asked| asked.get()).collect();
+        assert_eq!(asked, [1, 1, 2, 2, 1, 1]);
+    });
+}
+
+/// Monitoring reads it, also at the end.
+#[test]
+fn what_a_receiver_takes_with_it_weighs_nothing_any_more() {
+    let (tx, rx) = open(10);
+    tx.try_send(W(1, 7)).unwrap();
+    let permit = tx.try_reserve(2).unwrap();
+    drop(rx);
+    assert_eq!(tx.weight(), 2);
+    assert!(permit.send(W(2, 1)).is_err());
+    assert_eq!(tx.weight(), 0);
 }

@@ -159,4 +159,23 @@ mod loom_user {
             writer.join().unwrap();
         });
     }
+
+    /// Threads without a runtime are loom's in a model: the blocking calls block those.
+    #[test]
+    fn the_blocking_calls_block_the_models_threads() {
+        loom::model(|| {
+            let (sender, mut receiver) = channel::builder().bytes(1).mpsc::<&str>();
+            let reader =
+                thread::spawn(move || (receiver.blocking_recv(), receiver.blocking_recv()));
+            sender.blocking_send("a").unwrap();
+            drop(sender);
+            assert_eq!(reader.join().unwrap(), (Some("a"), None));
+        });
+        loom::model(|| {
+            let (sender, mut receiver) = channel::unbounded::<&str>();
+            let reader = thread::spawn(move || receiver.blocking_recv());
+            sender.send("a").unwrap();
+            assert_eq!(reader.join().unwrap(), Some("a"));
+        });
+    }
 }

@@ -49,6 +49,18 @@ impl Budget {
     pub(crate) fn refill(&mut self) {
         self.0 = IN_A_ROW;
     }
+
+    /// To be given to [`has_not_waited`](Self::has_not_waited).
+    #[cfg(feature = "pool")]
+    pub(crate) fn left(&self) -> u8 {
+        self.0
+    }
+
+    /// The task was to wait, but its time was over at once: an answer like any other.
+    #[cfg(feature = "pool")]
+    pub(crate) fn has_not_waited(&mut self, left: u8) {
+        self.0 = left.saturating_sub(1);
+    }
 }
 
 /// A [`Budget`] for a handle that is used through `&self`.
@@ -62,6 +74,16 @@ pub(crate) struct SharedBudget(AtomicU8);
 impl SharedBudget {
     pub(crate) const fn new() -> Self {
         Self(AtomicU8::new(IN_A_ROW))
+    }
+
+    /// One for a further handle, which begins where this one is. Making it counts as an answer here: a task
+    /// that makes a handle for each message makes way, too.
+    pub(crate) fn another(&self) -> Self {
+        let left = self.0.load(Relaxed);
+        // The new handle's first answer waits then, in this one's place.
+        self.0
+            .store(left.checked_sub(1).unwrap_or(IN_A_ROW), Relaxed);
+        Self(AtomicU8::new(left))
     }
 
     #[inline]
@@ -87,5 +109,17 @@ impl SharedBudget {
 
     pub(crate) fn refill(&self) {
         self.0.store(IN_A_ROW, Relaxed);
+    }
+
+    /// See [`Budget::left`].
+    #[cfg(feature = "pool")]
+    pub(crate) fn left(&self) -> u8 {
+        self.0.load(Relaxed)
+    }
+
+    /// See [`Budget::has_not_waited`].
+    #[cfg(feature = "pool")]
+    pub(crate) fn has_not_waited(&self, left: u8) {
+        self.0.store(left.saturating_sub(1), Relaxed);
     }
 }

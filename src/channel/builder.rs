@@ -45,7 +45,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
+    /// Panics if the capacity, rounded up to a power of two, does not fit into the address space, or its memory
+    /// cannot be had.
     pub fn spsc<T>(self) -> (spsc::Sender<T>, spsc::Receiver<T>) {
         spsc::channel(self.capacity, self.send_wait, self.recv_wait)
     }
@@ -71,7 +72,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
+    /// Panics if the capacity, rounded up to a power of two, does not fit into the address space, or its memory
+    /// cannot be had.
     pub fn mesh<T>(self, members: usize) -> Vec<mesh::Member<T>> {
         mesh::channel(members, self.capacity, self.send_wait, self.recv_wait)
     }

@@ -6,8 +6,8 @@ use crate::error::TryRecvError;
 /// A receiver's side of a queue without a bound: waits, and lets its neighbours run.
 pub(super) struct Inbox<T> {
     pub(super) consumer: Consumer<T>,
-    look: Look,
-    budget: Budget,
+    pub(super) look: Look,
+    pub(super) budget: Budget,
 }
 
 impl<T> Inbox<T> {

@@ -52,7 +52,8 @@
 //!
 //! An end that never has to wait lets the other tasks of its thread run after 128 messages, on every
 //! runtime. So polling once and giving up on `Pending` (`now_or_never`) is no way to drain a channel:
-//! use `try_recv`. A batch counts as its messages, and is not interrupted.
+//! use `try_recv`. A batch counts as its messages, and is not interrupted. A clone of a sender goes on counting
+//! where that one is, and making it counts, too; so does an `upgrade`. A mesh's sender counts over all lanes.
 //!
 //! # Time-outs and threads without a runtime
 //!
@@ -74,6 +75,7 @@ mod loom_support;
 mod loom_unbounded;
 #[cfg(all(test, landbridge_loom))]
 mod loom_weighted;
+mod memory;
 pub mod mesh;
 pub mod mpsc;
 pub mod pipe;
@@ -82,6 +84,8 @@ mod ring;
 mod room;
 mod sleeper;
 pub mod spsc;
+#[cfg(feature = "pool")]
+mod timed;
 pub mod unbounded;
 mod wait;
 mod waiters;
@@ -108,7 +112,8 @@ pub use crate::error::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvErr
 ///
 /// # Panics
 ///
-/// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
+/// Panics if the capacity, rounded up to a power of two, does not fit into the address space, or its memory
+/// cannot be had.
 ///
 /// # Examples
 ///
@@ -180,7 +185,8 @@ pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
 ///
 /// # Panics
 ///
-/// Panics if the capacity, rounded up to a power of two, does not fit into the address space.
+/// Panics if the capacity, rounded up to a power of two, does not fit into the address space, or its memory
+/// cannot be had.
 ///
 /// # Examples
 ///

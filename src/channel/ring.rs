@@ -29,7 +29,10 @@
 
 use std::{mem::MaybeUninit, task::Waker};
 
-use super::sleeper::{Bed, Sleeper};
+use super::{
+    memory,
+    sleeper::{Bed, Sleeper},
+};
 use crate::{
     error::{SendError, TryRecvError, TrySendError},
     pad::Padded,
@@ -78,23 +81,21 @@ pub(super) fn ring_into<T>(capacity: usize, bed: Bed) -> (Producer<T>, Consumer<
 /// Its first message has this index.
 fn ring_at<T>(capacity: usize, bed: Bed, first: usize) -> (Producer<T>, Consumer<T>) {
     let capacity = capacity.max(1);
-    let slots = capacity
+    let count = capacity
         .checked_next_power_of_two()
-        .filter(|slots| *slots <= usize::MAX / STEP / 2)
+        .filter(|count| *count <= usize::MAX / STEP / 2)
         .expect("the channel's capacity does not fit into the address space");
     // Values without a size need no slots of their own, and there may be more than can be counted.
-    let kept = if size_of::<T>() == 0 { 1 } else { slots };
+    let kept = if size_of::<T>() == 0 { 1 } else { count };
     let shared = Arc::new(Shared {
         tail: Padded(AtomicUsize::new(first)),
         head: Padded(AtomicUsize::new(first)),
         high_water: Padded(AtomicUsize::new(0)),
         producer: Padded(Sleeper::new()),
         consumer: Padded(bed),
-        slots: Slots(
-            (0..kept)
-                .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-                .collect(),
-        ),
+        slots: Slots(memory::slots(kept, |_| {
+            UnsafeCell::new(MaybeUninit::uninit())
+        })),
         span: capacity * STEP,
     });
     (

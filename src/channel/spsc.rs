@@ -9,6 +9,8 @@ use std::{
 
 use futures::{Sink, Stream};
 
+#[cfg(feature = "pool")]
+use super::timed::{Bound, Over, within};
 use super::{
     Look, Wait,
     budget::Budget,
@@ -16,8 +18,6 @@ use super::{
 };
 #[cfg(feature = "pool")]
 use crate::error::{RecvTimeoutError, SendTimeoutError};
-#[cfg(feature = "pool")]
-use crate::time::timeout;
 use crate::{
     error::{SendError, TryRecvError, TrySendError},
     sync::block_on,
@@ -155,9 +155,16 @@ impl<T> Sender<T> {
         value: T,
         duration: Duration,
     ) -> Result<(), SendTimeoutError<T>> {
+        // Not within the time: where that is over at once, the neighbours would never have their turn.
+        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        let left = self.budget.left();
+        let bound = Bound::new(self, duration);
+        let room = within(duration, poll_fn(|cx| bound.0.poll_room(cx))).await;
+        if let Err(Over { waited: false }) = room {
+            bound.0.budget.has_not_waited(left);
+        }
         // In or out of time, what counts is whether there is room now.
-        let _ = timeout(duration, poll_fn(|cx| self.poll_room(cx))).await;
-        self.try_send(value).map_err(TrySendError::after_waiting)
+        bound.0.try_send(value).map_err(TrySendError::after_waiting)
     }
 
     /// Sends every value of `values`, in batches: as many as there is room for are published as one, and
@@ -391,6 +398,13 @@ impl<T> Sender<T> {
     }
 }
 
+#[cfg(feature = "pool")]
+impl<T> super::timed::Looks for Sender<T> {
+    fn look(&mut self) -> &mut Look {
+        &mut self.look
+    }
+}
+
 /// Errors carry no value: one that meets the close in `start_send` is dropped.
 impl<T> Sink<T> for Sender<T> {
     type Error = SendError<()>;
@@ -587,11 +601,7 @@ impl<T> Receiver<T> {
     /// ```
     #[cfg(feature = "pool")]
     pub async fn recv_timeout(&mut self, duration: Duration) -> Result<T, RecvTimeoutError> {
-        match timeout(duration, self.recv()).await {
-            Ok(value) => value.ok_or(RecvTimeoutError::Closed),
-            // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
-        }
+        super::timed::recv(self, duration).await
     }
 
     /// Waits for a message, and receives up to `max` of those that are there, which are appended to
@@ -697,6 +707,30 @@ impl<T> Receiver<T> {
     /// The most messages that have been in the channel at once.
     pub fn high_water(&self) -> usize {
         self.consumer.high_water()
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> super::timed::Looks for Receiver<T> {
+    fn look(&mut self) -> &mut Look {
+        &mut self.look
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> super::timed::Receive for Receiver<T> {
+    type Item = T;
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_recv(cx)
+    }
+
+    fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.try_recv()
+    }
+
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 }
 

@@ -4,13 +4,14 @@ use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures::{Sink, Stream};
 
 use super::{
     Look, Wait,
+    budget::SharedBudget,
     inbox::Inbox,
     queue::{Producer, WeakProducer, queue},
 };
@@ -24,7 +25,11 @@ pub(super) fn channel<T>(recv_wait: Wait) -> (Sender<T>, Receiver<T>) {
     let receiver = Receiver {
         inbox: Inbox::new(consumer, Look::new(recv_wait)),
     };
-    (Sender { producer }, receiver)
+    let sender = Sender {
+        producer,
+        budget: SharedBudget::new(),
+    };
+    (sender, receiver)
 }
 
 /// A sending end. A clone is another one.
@@ -32,11 +37,14 @@ pub(super) fn channel<T>(recv_wait: Wait) -> (Sender<T>, Receiver<T>) {
 /// Dropping the last one closes the channel, also when its thread panics; the receiver gets what was
 /// sent, then `None`.
 ///
-/// Also a [`Sink`], which is always ready until the channel is closed.
+/// Also a [`Sink`], which is always ready until the channel is closed, but that it lets the other tasks of
+/// its thread run now and then.
 ///
 /// `Send` and `Sync` if `T` is `Send`.
 pub struct Sender<T> {
     producer: Producer<T>,
+    /// Of the sink: the others do not wait.
+    budget: SharedBudget,
 }
 
 impl<T> Sender<T> {
@@ -166,6 +174,7 @@ impl<T> Sender<T> {
     pub fn downgrade(&self) -> WeakSender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
+            budget: self.budget.another(),
         }
     }
 }
@@ -174,6 +183,7 @@ impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
+            budget: self.budget.another(),
         }
     }
 }
@@ -181,12 +191,13 @@ impl<T> Clone for Sender<T> {
 impl<T> Sink<T> for Sender<T> {
     type Error = SendError<()>;
 
-    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
-        Poll::Ready(if self.is_closed() {
-            Err(SendError(()))
-        } else {
-            Ok(())
-        })
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
+        if self.is_closed() {
+            return Poll::Ready(Err(SendError(())));
+        }
+        ready!(self.budget.poll_proceed(cx));
+        self.budget.spend();
+        Poll::Ready(Ok(()))
     }
 
     fn start_send(self: Pin<&mut Self>, value: T) -> Result<(), SendError<()>> {
@@ -215,12 +226,16 @@ impl<T> fmt::Debug for Sender<T> {
 /// A handle that becomes a [`Sender`] again as long as there is one; made by [`Sender::downgrade`].
 pub struct WeakSender<T> {
     producer: WeakProducer<T>,
+    budget: SharedBudget,
 }
 
 impl<T> WeakSender<T> {
     /// A sender, unless all are gone.
     pub fn upgrade(&self) -> Option<Sender<T>> {
-        self.producer.upgrade().map(|producer| Sender { producer })
+        Some(Sender {
+            producer: self.producer.upgrade()?,
+            budget: self.budget.another(),
+        })
     }
 }
 
@@ -228,6 +243,7 @@ impl<T> Clone for WeakSender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
+            budget: self.budget.another(),
         }
     }
 }
@@ -328,11 +344,7 @@ impl<T> Receiver<T> {
         &mut self,
         duration: std::time::Duration,
     ) -> Result<T, crate::error::RecvTimeoutError> {
-        match crate::time::timeout(duration, self.recv()).await {
-            Ok(value) => value.ok_or(crate::error::RecvTimeoutError::Closed),
-            // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
-        }
+        super::timed::recv(self, duration).await
     }
 
     /// Waits for a message, then appends what is there to `messages`, up to `max`; says how many.
@@ -394,6 +406,30 @@ impl<T> Receiver<T> {
     /// The most messages that have been in the channel at once.
     pub fn high_water(&self) -> usize {
         self.inbox.consumer.high_water()
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> super::timed::Looks for Receiver<T> {
+    fn look(&mut self) -> &mut Look {
+        &mut self.inbox.look
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> super::timed::Receive for Receiver<T> {
+    type Item = T;
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_recv(cx)
+    }
+
+    fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.try_recv()
+    }
+
+    fn budget(&mut self) -> &mut super::budget::Budget {
+        &mut self.inbox.budget
     }
 }
 

@@ -104,6 +104,14 @@ impl SharedLook {
         Self(Mutex::new(self.lock().clone()))
     }
 
+    /// One for a wait that lasts no longer than `duration`, where that makes a difference.
+    #[cfg(feature = "pool")]
+    pub(crate) fn bound_by(&self, duration: Duration) -> Option<Self> {
+        let mut look = self.lock().clone();
+        look.bound_by(duration);
+        look.until.is_some().then(|| Self(Mutex::new(look)))
+    }
+
     /// See [`Look::look`].
     pub(crate) fn look(&self, found: impl FnMut() -> bool) -> bool {
         let mut look = self.lock().clone();
@@ -132,6 +140,8 @@ pub(crate) struct Look {
     hints: usize,
     /// How many messages had passed at the last look.
     passed: usize,
+    /// The end of a wait with a bound on its time: no look goes on after it.
+    until: Option<Instant>,
 }
 
 impl Look {
@@ -149,7 +159,22 @@ impl Look {
             paused_until: None,
             hints: 1,
             passed: 0,
+            until: None,
         }
+    }
+
+    /// From now on no look goes on for longer than `duration`. Makes a difference to those only that have no bound
+    /// of ours.
+    #[cfg(feature = "pool")]
+    pub(crate) fn bound_by(&mut self, duration: Duration) {
+        if let Wait::Spin(_) = self.wait {
+            self.until = Instant::now().checked_add(duration);
+        }
+    }
+
+    #[cfg(feature = "pool")]
+    pub(crate) fn unbound(&mut self) {
+        self.until = None;
     }
 
     /// [`look`](Self::look) of an end that counts its messages, wrapping: in a stream it leaves more time between
@@ -199,7 +224,9 @@ impl Look {
             Wait::Spin(bound) => {
                 let start = now();
                 // A time that the clock cannot tell never comes.
-                look_until(start, start.checked_add(bound), hints, now, found).found
+                let ends = [start.checked_add(bound), self.until];
+                let deadline = ends.into_iter().flatten().min();
+                look_until(start, deadline, hints, now, found).found
             }
             Wait::Adaptive => {
                 if single_cpu {

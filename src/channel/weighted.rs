@@ -34,6 +34,7 @@ use super::{
 use crate::{
     error::{SendError, TryRecvError, TrySendError},
     sync::Arc,
+    unwind::drop_all,
 };
 
 pub(super) fn channel<T: Weight>(
@@ -106,7 +107,7 @@ impl<T: Weight> Sender<T> {
     /// ```
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
         let taken = self.takes(value.weight());
-        match self.take(taken).await {
+        match self.take(taken, &self.look).await {
             Ok(()) => self.push(value, taken),
             Err(SendError(())) => Err(SendError(value)),
         }
@@ -130,11 +131,7 @@ impl<T: Weight> Sender<T> {
     /// ```
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let taken = self.takes(value.weight());
-        match self.room.try_take(taken) {
-            Ok(()) => Ok(self.push(value, taken)?),
-            Err(Refused::Full) => Err(TrySendError::Full(value)),
-            Err(Refused::Closed) => Err(TrySendError::Closed(value)),
-        }
+        self.try_send_weighed(value, taken)
     }
 
     /// [`send`](Self::send), for no longer than `duration`.
@@ -176,11 +173,21 @@ impl<T: Weight> Sender<T> {
         duration: std::time::Duration,
     ) -> Result<(), crate::error::SendTimeoutError<T>> {
         let taken = self.takes(value.weight());
-        match crate::time::timeout(duration, self.take(taken)).await {
+        // Not within the time: where that is over at once, the neighbours would never have their turn.
+        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        let left = self.budget.left();
+        let bound = self.look.bound_by(duration);
+        let room = self.take(taken, bound.as_ref().unwrap_or(&self.look));
+        match super::timed::within(duration, room).await {
             Ok(Ok(())) => Ok(self.push(value, taken)?),
             Ok(Err(SendError(()))) => Err(SendError(value).into()),
-            // It may have been the neighbours' turn.
-            Err(_) => self.try_send(value).map_err(TrySendError::after_waiting),
+            Err(over) => {
+                if !over.waited {
+                    self.budget.has_not_waited(left);
+                }
+                self.try_send_weighed(value, taken)
+                    .map_err(TrySendError::after_waiting)
+            }
         }
     }
 
@@ -199,30 +206,29 @@ impl<T: Weight> Sender<T> {
     /// Gives the first value back that was not sent because the channel is closed. The rest stays in
     /// the iterator, if it is passed by `&mut`.
     pub async fn send_all(&self, values: impl IntoIterator<Item = T>) -> Result<(), SendError<T>> {
-        let mut values = values.into_iter();
+        let weigh = |value: T| (self.takes(value.weight()), value);
+        let mut values = values.into_iter().map(weigh);
         let mut next = values.next();
-        while let Some(value) = next.take() {
+        while let Some((taken, value)) = next.take() {
             // One at least, for which this waits; then what there is room for.
-            let taken = self.takes(value.weight());
-            if let Err(SendError(())) = self.take(taken).await {
+            if let Err(SendError(())) = self.take(taken, &self.look).await {
                 return Err(SendError(value));
             }
             let mut batch = self.producer.batch();
-            let mut fits = Some((value, taken));
-            while let Some((value, taken)) = fits.take() {
+            let mut fits = Some((taken, value));
+            while let Some((taken, value)) = fits.take() {
                 if let Err(weighed) = batch.push(Weighed { value, taken }) {
                     self.room.give(taken);
                     return Err(SendError(weighed.value));
                 }
-                let Some(value) = values.next() else {
+                let Some((taken, value)) = values.next() else {
                     return Ok(());
                 };
-                let taken = self.takes(value.weight());
                 if !self.budget.is_spent() && self.room.try_take(taken).is_ok() {
                     self.budget.spend();
-                    fits = Some((value, taken));
+                    fits = Some((taken, value));
                 } else {
-                    next = Some(value);
+                    next = Some((taken, value));
                 }
             }
         }
@@ -274,7 +280,7 @@ impl<T> Sender<T> {
     /// ```
     pub async fn reserve(&self, weight: usize) -> Result<Permit<'_, T>, SendError<()>> {
         let taken = self.takes(weight);
-        self.take(taken).await?;
+        self.take(taken, &self.look).await?;
         let permit = Permit {
             sender: self,
             weight,
@@ -354,6 +360,7 @@ impl<T> Sender<T> {
             producer: self.producer.downgrade(),
             room: self.room.clone(),
             look: self.look.another(),
+            budget: self.budget.another(),
         }
     }
 
@@ -362,19 +369,21 @@ impl<T> Sender<T> {
         weight.clamp(1, self.room.bound())
     }
 
-    async fn take(&self, taken: usize) -> Result<(), SendError<()>> {
+    async fn take(&self, taken: usize, look: &SharedLook) -> Result<(), SendError<()>> {
         let mut turn = Turn::new(&self.room, taken);
-        poll_fn(|cx| self.poll_take(&mut turn, taken, cx)).await
+        poll_fn(|cx| self.poll_take(&mut turn, taken, look, cx)).await
     }
 
     fn poll_take(
         &self,
         turn: &mut Turn<'_>,
         taken: usize,
+        look: &SharedLook,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError<()>>> {
         if !turn.is_queued() {
             ready!(self.budget.poll_proceed(cx));
+            let mut may_look = true;
             loop {
                 match self.room.try_take(taken) {
                     Ok(()) => {
@@ -384,7 +393,9 @@ impl<T> Sender<T> {
                     Err(Refused::Closed) => return Poll::Ready(Err(SendError(()))),
                     Err(Refused::Full) => {}
                 }
-                if !self.look.look(|| self.room.is_ready(taken)) {
+                // One look, however often others are faster, for it has a bound.
+                let looks = std::mem::take(&mut may_look);
+                if !looks || !look.look(|| self.room.is_ready(taken)) {
                     break;
                 }
             }
@@ -394,6 +405,14 @@ impl<T> Sender<T> {
             self.budget.refill();
         }
         taken.map_err(|_| SendError(()))
+    }
+
+    fn try_send_weighed(&self, value: T, taken: usize) -> Result<(), TrySendError<T>> {
+        match self.room.try_take(taken) {
+            Ok(()) => Ok(self.push(value, taken)?),
+            Err(Refused::Full) => Err(TrySendError::Full(value)),
+            Err(Refused::Closed) => Err(TrySendError::Closed(value)),
+        }
     }
 
     /// To be called with the room for it.
@@ -413,7 +432,7 @@ impl<T> Clone for Sender<T> {
             producer: self.producer.clone(),
             room: self.room.clone(),
             look: self.look.another(),
-            budget: SharedBudget::new(),
+            budget: self.budget.another(),
         }
     }
 }
@@ -486,6 +505,7 @@ pub struct WeakSender<T> {
     producer: WeakProducer<Weighed<T>>,
     room: Arc<Room>,
     look: SharedLook,
+    budget: SharedBudget,
 }
 
 impl<T> WeakSender<T> {
@@ -495,7 +515,7 @@ impl<T> WeakSender<T> {
             producer: self.producer.upgrade()?,
             room: self.room.clone(),
             look: self.look.another(),
-            budget: SharedBudget::new(),
+            budget: self.budget.another(),
         })
     }
 }
@@ -506,6 +526,7 @@ impl<T> Clone for WeakSender<T> {
             producer: self.producer.clone(),
             room: self.room.clone(),
             look: self.look.another(),
+            budget: self.budget.another(),
         }
     }
 }
@@ -599,11 +620,7 @@ impl<T> Receiver<T> {
         &mut self,
         duration: std::time::Duration,
     ) -> Result<T, crate::error::RecvTimeoutError> {
-        match crate::time::timeout(duration, self.recv()).await {
-            Ok(value) => value.ok_or(crate::error::RecvTimeoutError::Closed),
-            // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
-        }
+        super::timed::recv(self, duration).await
     }
 
     /// Waits for a message, then appends what is there to `messages`, up to `max`; says how many.
@@ -679,6 +696,32 @@ impl<T> Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.close();
+        // Here and not with the queue: what they weigh is not in the channel any more.
+        drop_all(std::iter::from_fn(|| self.try_recv().ok()));
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> super::timed::Looks for Receiver<T> {
+    fn look(&mut self) -> &mut Look {
+        &mut self.inbox.look
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> super::timed::Receive for Receiver<T> {
+    type Item = T;
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_recv(cx)
+    }
+
+    fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.try_recv()
+    }
+
+    fn budget(&mut self) -> &mut super::budget::Budget {
+        &mut self.inbox.budget
     }
 }
 

@@ -7,6 +7,8 @@ use std::{
 
 use futures::Stream;
 
+#[cfg(feature = "pool")]
+use crate::error::RecvTimeoutError;
 use crate::{
     channel::{
         Look, Wait,
@@ -19,8 +21,6 @@ use crate::{
     sync::{Arc, block_on},
     unwind::{drop_all, swallow},
 };
-#[cfg(feature = "pool")]
-use crate::{error::RecvTimeoutError, time::timeout};
 #[cfg(feature = "pool")]
 use std::time::Duration;
 
@@ -161,11 +161,7 @@ impl<T> Receiver<T> {
         &mut self,
         duration: Duration,
     ) -> Result<(usize, T), RecvTimeoutError> {
-        match timeout(duration, self.recv()).await {
-            Ok(received) => received.ok_or(RecvTimeoutError::Closed),
-            // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
-        }
+        crate::channel::timed::recv(self, duration).await
     }
 
     /// Waits for a message, and receives up to `max` of those that are there, which are appended to
@@ -268,16 +264,18 @@ impl<T> Receiver<T> {
         mut pop: impl FnMut(&mut Self) -> Result<R, TryRecvError>,
     ) -> Poll<Option<R>> {
         ready!(self.budget.poll_proceed(cx));
+        let mut may_look = true;
         loop {
             match pop(self) {
                 Ok(popped) => return Poll::Ready(Some(popped)),
                 Err(TryRecvError::Closed) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) => {}
             }
+            // One look, though what it finds may be the end of a lane, for it has a bound.
             let Self { look, lanes, .. } = self;
-            if !look.look(|| lanes.iter().any(|lane| lane.consumer.is_ready()))
-                && self.park(cx.waker())
-            {
+            let found = std::mem::take(&mut may_look)
+                && look.look(|| lanes.iter().any(|lane| lane.consumer.is_ready()));
+            if !found && self.park(cx.waker()) {
                 self.budget.refill();
                 return Poll::Pending;
             }
@@ -404,6 +402,30 @@ impl<T> Drop for Receiver<T> {
         self.close();
         swallow(|| self.sleeper.forget());
         drop_all(self.lanes.drain(..));
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> crate::channel::timed::Looks for Receiver<T> {
+    fn look(&mut self) -> &mut Look {
+        &mut self.look
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> crate::channel::timed::Receive for Receiver<T> {
+    type Item = (usize, T);
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, T)>> {
+        self.poll_recv(cx)
+    }
+
+    fn try_recv(&mut self) -> Result<(usize, T), TryRecvError> {
+        self.try_recv()
+    }
+
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 }
 

@@ -1,7 +1,7 @@
-use std::{fmt, mem};
+use std::{fmt, future::poll_fn, mem};
 
 use crate::{
-    channel::spsc,
+    channel::{budget::Budget, spsc},
     error::{SendError, TrySendError},
     unwind::drop_all,
 };
@@ -19,11 +19,17 @@ pub struct Sender<T> {
     index: usize,
     /// One for each member, but none to itself.
     lanes: Vec<Option<spsc::Sender<T>>>,
+    /// Over all lanes: each has one of its own, too.
+    budget: Budget,
 }
 
 impl<T> Sender<T> {
     pub(super) fn new(index: usize, lanes: Vec<Option<spsc::Sender<T>>>) -> Self {
-        Self { index, lanes }
+        Self {
+            index,
+            lanes,
+            budget: Budget::new(),
+        }
     }
 
     /// Whose half this is.
@@ -74,6 +80,8 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub async fn send(&mut self, to: usize, value: T) -> Result<(), SendError<T>> {
+        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        self.budget.spend();
         self.lane_mut(to).send(value).await
     }
 

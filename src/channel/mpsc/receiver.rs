@@ -111,13 +111,7 @@ impl<T> Receiver<T> {
         &mut self,
         duration: std::time::Duration,
     ) -> Result<T, crate::error::RecvTimeoutError> {
-        use crate::error::RecvTimeoutError;
-
-        match crate::time::timeout(duration, self.recv()).await {
-            Ok(value) => value.ok_or(RecvTimeoutError::Closed),
-            // It may have been the neighbours' turn.
-            Err(_) => self.try_recv().map_err(TryRecvError::after_waiting),
-        }
+        crate::channel::timed::recv(self, duration).await
     }
 
     /// Receives as many messages as there are, up to `max`, and appends them to `buffer`; waits for the
@@ -292,6 +286,30 @@ impl<T> Receiver<T> {
     /// The most messages that have been in the channel at once.
     pub fn high_water(&self) -> usize {
         self.consumer.room().high_water() as usize
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> crate::channel::timed::Looks for Receiver<T> {
+    fn look(&mut self) -> &mut Look {
+        &mut self.look
+    }
+}
+
+#[cfg(feature = "pool")]
+impl<T> crate::channel::timed::Receive for Receiver<T> {
+    type Item = T;
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_recv(cx)
+    }
+
+    fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.try_recv()
+    }
+
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 }
 

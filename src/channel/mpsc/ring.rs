@@ -22,6 +22,7 @@ use std::{mem::MaybeUninit, task::Waker};
 
 use super::room::{Closed, MOST, Refused, Room};
 use crate::{
+    channel::memory,
     error::TryRecvError,
     sync::{
         Arc, UnsafeCell,
@@ -87,18 +88,15 @@ unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
     fn new(capacity: usize, start: u32) -> Self {
-        let slots = capacity.next_power_of_two();
-        let mut bytes: Vec<_> = (0..slots).map(|_| AtomicU8::new(0)).collect();
-        let values = (0..slots)
-            .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-            .collect();
-        for ahead in 0..slots as u32 {
+        let count = capacity.next_power_of_two();
+        let mut bytes = memory::slots(count, |_| AtomicU8::new(0));
+        for ahead in 0..count as u32 {
             let index = start.wrapping_add(ahead);
-            bytes[index as usize & (slots - 1)] = AtomicU8::new(there(index, slots) ^ THERE);
+            bytes[index as usize & (count - 1)] = AtomicU8::new(there(index, count) ^ THERE);
         }
         Self {
-            bytes: bytes.into(),
-            values,
+            bytes,
+            values: memory::slots(count, |_| UnsafeCell::new(MaybeUninit::uninit())),
         }
     }
 

@@ -123,15 +123,24 @@ impl<T> Sender<T> {
         value: T,
         duration: std::time::Duration,
     ) -> Result<(), crate::error::SendTimeoutError<T>> {
-        use crate::error::SendTimeoutError;
+        use crate::{channel::timed::within, error::SendTimeoutError};
 
-        match crate::time::timeout(duration, self.reserve()).await {
-            Ok(Ok(permit)) => permit
+        // Not within the time: where that is over at once, the neighbours would never have their turn.
+        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        let left = self.budget.left();
+        let bound = self.look.bound_by(duration);
+        let room = self.room(bound.as_ref().unwrap_or(&self.look));
+        match within(duration, room).await {
+            Ok(Ok(())) => Permit::new(self)
                 .send(value)
                 .map_err(|SendError(value)| SendTimeoutError::Closed(value)),
             Ok(Err(SendError(()))) => Err(SendTimeoutError::Closed(value)),
-            // It may have been the neighbours' turn.
-            Err(_) => self.try_send(value).map_err(TrySendError::after_waiting),
+            Err(over) => {
+                if !over.waited {
+                    self.budget.has_not_waited(left);
+                }
+                self.try_send(value).map_err(TrySendError::after_waiting)
+            }
         }
     }
 
@@ -250,7 +259,7 @@ impl<T> Sender<T> {
     /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub async fn reserve(&self) -> Result<Permit<'_, T>, SendError<()>> {
-        self.room().await?;
+        self.room(&self.look).await?;
         Ok(Permit::new(self))
     }
 
@@ -303,7 +312,7 @@ impl<T> Sender<T> {
     /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub async fn reserve_owned(self) -> Result<OwnedPermit<T>, SendError<()>> {
-        self.room().await?;
+        self.room(&self.look).await?;
         Ok(OwnedPermit::new(self))
     }
 
@@ -408,6 +417,7 @@ impl<T> Sender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
             look: self.look.another(),
+            budget: self.budget.another(),
         }
     }
 
@@ -429,18 +439,19 @@ impl<T> Sender<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Claim<'a, T>, Closed>> {
         let (free, called) = (|| self.producer.claim(), || self.producer.claim_reserved());
-        self.poll_room(place, cx, free, called)
+        self.poll_room(place, &self.look, cx, free, called)
     }
 
     /// Room that is the caller's when this says `Ok`.
-    async fn room(&self) -> Result<(), SendError<()>> {
+    async fn room(&self, look: &SharedLook) -> Result<(), SendError<()>> {
         let mut turn = Turn::new(self.producer.room());
-        poll_fn(|cx| self.poll_reserve(turn.place(), cx)).await
+        poll_fn(|cx| self.poll_reserve(turn.place(), look, cx)).await
     }
 
     pub(super) fn poll_reserve(
         &self,
         place: &mut Place,
+        look: &SharedLook,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError<()>>> {
         let room = self.producer.room();
@@ -452,7 +463,7 @@ impl<T> Sender<T> {
                 Ok(())
             }
         };
-        self.poll_room(place, cx, free, called)
+        self.poll_room(place, look, cx, free, called)
             .map_err(|Closed| SendError(()))
     }
 
@@ -462,6 +473,7 @@ impl<T> Sender<T> {
     fn poll_room<R>(
         &self,
         place: &mut Place,
+        look: &SharedLook,
         cx: &mut Context<'_>,
         free: impl Fn() -> Result<R, Refused>,
         called: impl FnOnce() -> Result<R, Closed>,
@@ -477,21 +489,22 @@ impl<T> Sender<T> {
                 Err(Refused::Full) => {}
             }
         }
-        self.poll_turn(place, cx, free, called)
+        self.poll_turn(place, look, cx, free, called)
     }
 
     fn poll_turn<R>(
         &self,
         place: &mut Place,
+        look: &SharedLook,
         cx: &mut Context<'_>,
         free: impl Fn() -> Result<R, Refused>,
         called: impl FnOnce() -> Result<R, Closed>,
     ) -> Poll<Result<R, Closed>> {
         let room = self.producer.room();
         // One look, however often others are faster, for it has a bound. And none behind a line.
-        let mut look = place.is_none() && !room.has_line();
+        let mut may_look = place.is_none() && !room.has_line();
         loop {
-            let found = std::mem::take(&mut look) && self.look.look(|| room.has_changed());
+            let found = std::mem::take(&mut may_look) && look.look(|| room.has_changed());
             if !found {
                 match room.poll_turn(place, cx) {
                     Poll::Pending => {
@@ -535,7 +548,7 @@ impl<T> Clone for Sender<T> {
         Self {
             producer: self.producer.clone(),
             look: self.look.another(),
-            budget: SharedBudget::new(),
+            budget: self.budget.another(),
         }
     }
 }
@@ -574,6 +587,7 @@ impl<T> Drop for Batch<'_, T> {
 pub struct WeakSender<T> {
     producer: WeakProducer<T>,
     look: SharedLook,
+    budget: SharedBudget,
 }
 
 impl<T> WeakSender<T> {
@@ -583,7 +597,7 @@ impl<T> WeakSender<T> {
         Some(Sender {
             producer: self.producer.upgrade()?,
             look: self.look.another(),
-            budget: SharedBudget::new(),
+            budget: self.budget.another(),
         })
     }
 }
@@ -593,6 +607,7 @@ impl<T> Clone for WeakSender<T> {
         Self {
             producer: self.producer.clone(),
             look: self.look.another(),
+            budget: self.budget.another(),
         }
     }
 }

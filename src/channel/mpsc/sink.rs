@@ -54,7 +54,7 @@ impl<T> Sink<T> for SendSink<T> {
             return Poll::Ready(Err(SendError(())));
         };
         if !this.ready {
-            ready!(sender.poll_reserve(&mut this.place, cx))?;
+            ready!(sender.poll_reserve(&mut this.place, &sender.look, cx))?;
             this.ready = true;
         }
         Poll::Ready(Ok(()))
