@@ -41,7 +41,7 @@
 //! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
 //! | the two sides just talk | [`channel::spsc`](channel::spsc()), [`channel::mpsc`](channel::mpsc()) | a wake-up when the other side sleeps |
 //! | bytes stream from one side to the other | [`channel::pipe`](channel::pipe()) | the same; owned buffers without a copy |
-//! | a library serves both runtimes | [`rt::spawn_local`], [`time`] | no hop |
+//! | a library serves both runtimes | [`rt`], [`time`], [`channel`] | no hop |
 //! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
 //! | a pool is to be watched | [`CompioPool::metrics`](pool::CompioPool::metrics), [`dump`](pool::CompioPool::dump), features `metrics` and `tracing` | always on; memory that the workers write anyway |
 //! | a test is to hold on both runtimes | `test_util::both` (feature `test-util`) | |

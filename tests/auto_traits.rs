@@ -25,7 +25,7 @@ use landbridge::{
         Activity, Bucket, Builder, DriverKind, Histogram, OriginDump, Placement, PoolDump,
         PoolMetrics, Shutdown, WorkerDump, WorkerMetrics,
     },
-    rt::LocalJoinHandle,
+    rt::{Flavor, LocalJoinHandle, YieldNow},
     spawn::{
         Broadcast, Call, CallMut, EnumerateJobs, Finish, Host, Run, RunBatch, RunBlocking,
         RunOnTokio, RunStream, RunStreamOnTokio,
@@ -113,6 +113,8 @@ fn handles_may_cross_threads_whatever_the_work_is() {
     assert_traits! {
         LocalJoinHandle<u8>: [!Send, !Sync, Unpin, Debug, !Clone];
         LocalJoinHandle<Stays>: [!Send, !Sync, Unpin, Debug];
+        YieldNow: [Send, Sync, Unpin, Debug, !Clone, Future];
+        Flavor: [Send, Sync, Unpin, Copy, Debug, Eq];
     }
     // The closure and the output cross; the future in between stays, and does not count.
     assert_traits! {

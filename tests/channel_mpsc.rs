@@ -17,8 +17,9 @@ pub(crate) use ours::*;
 
 pub(crate) mod channel {
     pub(crate) use ours::channel::{
-        SendError, TryRecvError, TrySendError, Wait, Weight,
+        SendError, TryRecvError, TrySendError, Wait, Weight, WeightBuilder, mesh, mpsc,
         mpsc::{self as spsc, Receiver, Sender},
+        unbounded,
     };
 
     pub(crate) fn spsc<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
@@ -35,6 +36,10 @@ pub(crate) mod channel {
     impl Builder {
         pub(crate) fn capacity(self, messages: usize) -> Self {
             Self(self.0.capacity(messages))
+        }
+
+        pub(crate) fn bytes(self, bytes: usize) -> WeightBuilder {
+            self.0.bytes(bytes)
         }
 
         pub(crate) fn wait(self, wait: Wait) -> Self {

@@ -1,5 +1,6 @@
 //! Tasks that stay on their thread, on either runtime.
 
+mod rt_support;
 mod support;
 
 use std::{
@@ -13,33 +14,12 @@ use std::{
 
 use futures::channel::oneshot;
 use landbridge::{
-    CompioHandle, CompioPool,
+    CompioHandle,
     error::JoinError,
-    rt::{LocalJoinHandle, spawn_local},
-    test_util,
+    rt::{LocalJoinHandle, spawn_local, yield_now},
 };
-use support::{OnDrop, block_on, watchdog, yield_now};
-
-/// One body on every runtime there is: Tokio's two in a `LocalSet`, Compio's plain and attached, and a
-/// pool's worker.
-fn everywhere(test: impl AsyncFn() + Clone + Send + 'static) {
-    let _watchdog = watchdog();
-    test_util::both(async || {
-        if tokio::runtime::Handle::try_current().is_ok() {
-            tokio::task::LocalSet::new().run_until(test()).await;
-            return;
-        }
-        test().await;
-        // From here on its tasks are ours.
-        CompioHandle::attach().unwrap();
-        test().await;
-    });
-    for driver in support::drivers() {
-        let pool = CompioPool::builder().threads(1).driver(driver).build();
-        let test = test.clone();
-        block_on(pool.unwrap().run(async move || test().await)).unwrap();
-    }
-}
+use rt_support::everywhere;
+use support::{OnDrop, block_on, watchdog};
 
 /// What it is for: neither the future nor the output is `Send`.
 #[test]

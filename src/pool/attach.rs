@@ -239,6 +239,9 @@ impl Future for Pump {
         let _local = enter(Rc::clone(local));
         local.collect();
         for _ in 0..EVENT_INTERVAL {
+            if local.is_look_due() {
+                break;
+            }
             match local.queue.pop() {
                 Some(job) => job.run(),
                 None => break,

@@ -89,7 +89,7 @@ pub(crate) use job::{Header, Hold, Job, Metadata};
 pub(crate) use under_way::UnderWay;
 use worker::Command;
 pub(crate) use worker::{
-    Batch, Local, Shared, admitted, local, pass_on, release, schedule, with_local,
+    Batch, Local, Shared, admitted, local, make_way, pass_on, release, schedule, with_local,
 };
 
 /// Threads that run Compio, callable from anywhere.

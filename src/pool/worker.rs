@@ -489,6 +489,9 @@ pub(crate) struct Local {
     gives_up: Cell<bool>,
     /// Objects that stay here, for handles elsewhere; see [`Remote`](crate::spawn::Remote).
     hosted: RefCell<Slab<Rc<dyn Any>>>,
+    /// So many jobs may still run before a look at the driver, for the sake of a task that [makes
+    /// way](make_way); far more than there can be where there is none.
+    before_look: Cell<usize>,
 }
 
 fn address(task: &Header) -> usize {
@@ -512,6 +515,15 @@ pub(crate) fn with_local<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
 /// This thread's worker, if this is one.
 pub(crate) fn local() -> Option<Rc<Local>> {
     LOCAL.with(|local| local.borrow().clone())
+}
+
+/// The task that is being polled yields, and is about to go to the end of the queue: before it comes to the
+/// front again, the driver is looked at, as who waits for it is a neighbour too.
+pub(crate) fn make_way() {
+    with_local(|local| {
+        let ahead = local.queue.len();
+        local.before_look.set(local.before_look.get().min(ahead));
+    });
 }
 
 /// Makes this thread that worker until the guard is dropped.
@@ -546,7 +558,15 @@ impl Local {
             under_way: Rc::default(),
             gives_up: Cell::new(false),
             hosted: RefCell::default(),
+            before_look: Cell::new(usize::MAX),
         })
+    }
+
+    /// Counts a job that is about to run; whether the driver is to be looked at before that.
+    pub(super) fn is_look_due(&self) -> bool {
+        let left = self.before_look.get();
+        self.before_look.set(left.wrapping_sub(1));
+        left == 0
     }
 
     /// Enters a task into the worker's registry: one that was not finished by its first poll.
@@ -815,6 +835,9 @@ impl Worker {
                 Command::Drain => self.cut_off_in_time(),
                 // A pool that is gone starts nothing more.
                 Command::Stop => return ran,
+            }
+            if self.local.is_look_due() {
+                break;
             }
             let Some(job) = self.local.queue.pop() else {
                 return ran;

@@ -33,6 +33,8 @@ mod io_support;
 mod plain_codec;
 #[cfg(unix)]
 mod remote_axum;
+mod rt_openraft;
+mod rt_openraft_runtime;
 #[cfg(target_os = "linux")]
 mod servers;
 #[path = "../../support/mod.rs"]

@@ -1,5 +1,3 @@
-//! For code that serves both runtimes.
-
 use std::{
     cell::{Cell, RefCell},
     fmt,
@@ -11,10 +9,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use compio::runtime::Runtime;
 use pin_project_lite::pin_project;
-use tokio::runtime::Handle;
 
+use super::Flavor;
 use crate::{
     error::JoinError,
     pool::{Shared, home_here, schedule},
@@ -83,12 +80,10 @@ where
         return LocalJoinHandle(Inner::Ours { done, output });
     }
     let (task, result) = Foreign::new(future);
-    if Runtime::try_with_current(|_| ()).is_ok() {
-        compio::runtime::spawn(task).detach();
-    } else if Handle::try_current().is_ok() {
-        drop(tokio::task::spawn_local(task));
-    } else {
-        panic!("`spawn_local` needs the context of a Compio or a Tokio runtime");
+    match Flavor::current() {
+        Some(Flavor::Compio) => compio::runtime::spawn(task).detach(),
+        Some(Flavor::Tokio) => drop(tokio::task::spawn_local(task)),
+        None => panic!("`spawn_local` needs the context of a Compio or a Tokio runtime"),
     }
     LocalJoinHandle(Inner::Foreign(result))
 }
