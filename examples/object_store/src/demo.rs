@@ -330,12 +330,10 @@ async fn methods_and_ranges(demo: &Demo, objects: &BTreeMap<ObjectName, Object>)
         .send()
         .await?;
     expect(&unknown, StatusCode::NOT_FOUND)?;
-    let health = demo
-        .client
-        .get(format!("{}/healthz", demo.base))
-        .send()
-        .await?;
-    expect(&health, StatusCode::OK)?;
+    for probe in ["healthz", "readyz"] {
+        let url = format!("{}/{probe}", demo.base);
+        expect(&demo.client.get(url).send().await?, StatusCode::OK)?;
+    }
 
     let length = object.length;
     for range in [format!("bytes={length}-"), "bytes=-0".into()] {
@@ -476,20 +474,24 @@ async fn drain(server: Server, demo: &Demo) -> Result<Object> {
     let held = Held::new(demo, "demo-late", None).await?;
     demo.until("object_store_operations_in_flight", 1).await?;
     let mut kept = Kept::connect(demo.addr).await?;
-    let before = kept.get("/healthz").await?;
+    let before = kept.get("/readyz").await?;
     if !before.starts_with("HTTP/1.1 200 ") {
-        return mismatch(format!("/healthz was answered with {before:?}"));
+        return mismatch(format!("/readyz was answered with {before:?}"));
     }
     let draining = tokio::spawn(server.drain(Duration::from_secs(30)));
     // The connection was there before: it is told. New ones are not made any more, as soon as the
     // listener is gone.
     let told = Instant::now();
-    while !kept.get("/healthz").await?.starts_with("HTTP/1.1 503 ")
+    while !kept.get("/readyz").await?.starts_with("HTTP/1.1 503 ")
         || TcpStream::connect(demo.addr).await.is_ok()
     {
         if told.elapsed() > Duration::from_secs(30) {
             return mismatch("the server does not begin to drain");
         }
+    }
+    let alive = kept.get("/healthz").await?;
+    if !alive.starts_with("HTTP/1.1 200 ") {
+        return mismatch(format!("/healthz was answered with {alive:?}"));
     }
     let refused = kept.get("/objects/demo-0000").await?;
     if !refused.starts_with("HTTP/1.1 503 ")

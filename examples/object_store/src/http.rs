@@ -10,11 +10,12 @@
 //! | `HEAD /objects/{name}` | 200; 404 |
 //! | `DELETE /objects/{name}` | 204; 404 |
 //! | `GET /objects?after=NAME&limit=N` | 200, a line for each object: its length, a space, its name percent-encoded. At most 1000 lines; the next page comes after the last name |
-//! | `GET /healthz` | 200, 503 while shutting down |
+//! | `GET /healthz` | 200: the process lives, and need not be started again |
+//! | `GET /readyz` | 200; 503 while shutting down, or when the storage does not answer: send others here no more |
 //! | `GET /metrics` | 200, Prometheus' text format |
 //!
-//! Any of them: 503 with `Retry-After` when too much is under way or the server is shutting down, and
-//! 500 when the disk or a job fails.
+//! Any of them: 503 with `Retry-After` when too much is under way, the storage takes too long to answer, or
+//! the server is shutting down, and 500 when the disk or a job fails.
 
 use std::{
     convert::Infallible,
@@ -98,7 +99,8 @@ pub(crate) fn router(app: App) -> Router {
             refuse_when_draining,
         ));
     Router::new()
-        .route("/healthz", get(healthz))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(render_metrics))
         .merge(objects)
         .layer(middleware::from_fn_with_state(app.clone(), measure))
@@ -232,15 +234,19 @@ async fn list(State(app): State<App>, request: Request) -> Result<Response, Refu
     Ok(text.into_response())
 }
 
-async fn healthz(State(app): State<App>) -> Result<&'static str, Refusal> {
+/// COPY: readiness is not liveness. A storage that is overloaded gets better if it is sent less, and not if
+/// it is killed.
+async fn readyz(State(app): State<App>) -> Result<&'static str, Refusal> {
     if app.is_draining() {
         return Err(StoreError::Stopped.into());
     }
-    Ok("ok\n")
+    app.store.answers().await?;
+    Ok("ready\n")
 }
 
-async fn render_metrics(State(app): State<App>) -> String {
-    metrics::render(&app.store)
+async fn render_metrics(State(app): State<App>) -> impl IntoResponse {
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(CONTENT_TYPE, format)], metrics::render(&app.store))
 }
 
 async fn refuse_when_draining(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -401,7 +407,9 @@ impl From<StoreError> for Refusal {
             StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
             StoreError::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-            StoreError::Busy | StoreError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Busy | StoreError::Late | StoreError::Stopped => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             StoreError::Aborted => StatusCode::BAD_REQUEST,
             StoreError::Io(_) | StoreError::Job(_) => {
                 // For the log; the client need not know the paths in it.
@@ -417,7 +425,7 @@ impl From<StoreError> for Refusal {
                     Err(_) => refusal,
                 }
             }
-            StoreError::Busy | StoreError::Stopped => {
+            StoreError::Busy | StoreError::Late | StoreError::Stopped => {
                 refusal.with(RETRY_AFTER, HeaderValue::from_static("1"))
             }
             _ => refusal,

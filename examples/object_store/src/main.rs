@@ -55,6 +55,7 @@ with a few hundred objects, checks every answer, prints a table and ends.
   --capacity BYTES   refuse uploads (507) beyond so much in all (default: none)
   --max-object BYTES refuse larger objects (413) (default: 5 GiB; 64 MiB when it drives itself)
   --in-flight N      refuse (503) more operations at a time (default: 256)
+  --timeout MILLIS   answer 503 when the storage takes longer (default: 30000)
   --help             this text
 ";
 
@@ -101,6 +102,7 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     config.driver = options.driver;
     config.limits.capacity = options.capacity.unwrap_or(config.limits.capacity);
     config.limits.in_flight = options.in_flight.unwrap_or(config.limits.in_flight);
+    config.limits.answer = options.timeout.unwrap_or(config.limits.answer);
     config.limits.object = options.max_object.unwrap_or(config.limits.object);
     let result = runtime.block_on(async {
         match options.listen {
@@ -176,6 +178,7 @@ struct Options {
     capacity: Option<u64>,
     max_object: Option<u64>,
     in_flight: Option<usize>,
+    timeout: Option<Duration>,
 }
 
 impl Options {
@@ -202,6 +205,10 @@ impl Options {
                 "--max-object" => options.max_object = Some(number(&flag, &value?, u64::MAX)?),
                 "--in-flight" => {
                     options.in_flight = Some(number(&flag, &value?, 1 << 20)? as usize);
+                }
+                "--timeout" => {
+                    let millis = number(&flag, &value?, 1 << 32)?;
+                    options.timeout = Some(Duration::from_millis(millis));
                 }
                 "--driver" => {
                     options.driver = match value?.as_str() {

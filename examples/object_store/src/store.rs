@@ -83,6 +83,8 @@ pub(crate) struct Limits {
     pub(crate) in_flight: usize,
     /// How long a client may leave its upload or download standing still.
     pub(crate) stall: Duration,
+    /// How long a client waits for the storage: for its place there and for the answer, not for the bytes.
+    pub(crate) answer: Duration,
 }
 
 impl Default for Limits {
@@ -92,6 +94,7 @@ impl Default for Limits {
             capacity: u64::MAX,
             in_flight: 256,
             stall: Duration::from_secs(30),
+            answer: Duration::from_secs(30),
         }
     }
 }
@@ -109,6 +112,9 @@ pub(crate) enum StoreError {
     Range { length: u64 },
     #[error("too many operations are under way")]
     Busy,
+    /// What was to change the disk goes on all the same.
+    #[error("the storage has not answered in time")]
+    Late,
     #[error("the store is shutting down")]
     Stopped,
     /// The sending side went away before the end.
@@ -220,8 +226,9 @@ impl Store {
     pub(crate) async fn stat(&self, name: &ObjectName) -> Result<Meta, StoreError> {
         let _operation = self.begin()?;
         // COPY: one question, one answer.
-        let meta = self.fs.metadata(self.object(name)).await;
-        Meta::new(&meta.map_err(or_not_found)?)
+        let meta = self.fs.metadata(self.object(name));
+        let meta = self.in_time(async { meta.await.map_err(or_not_found) });
+        Meta::new(&meta.await?)
     }
 
     /// Removes an object, for good: the directory is synced before this returns.
@@ -231,18 +238,17 @@ impl Store {
         // COPY: `spawn` goes on when its handle is dropped. What has begun to change the disk is
         // finished, and counted, whether the client waits for it or not. The closure is `Send`, the
         // future that it makes need not be: it never leaves its worker.
-        self.pool
-            .spawn(async move || {
-                let shared = &operation.shared;
-                {
-                    let _changing = shared.changing.lock().await;
-                    let meta = compio::fs::metadata(&path).await.map_err(or_not_found)?;
-                    compio::fs::remove_file(&path).await.map_err(or_not_found)?;
-                    shared.release(meta.len());
-                }
-                sync_dir(&shared.dirs.objects).await
-            })
-            .await?
+        let removed = self.pool.spawn(async move || {
+            let shared = &operation.shared;
+            {
+                let _changing = shared.changing.lock().await;
+                let meta = compio::fs::metadata(&path).await.map_err(or_not_found)?;
+                compio::fs::remove_file(&path).await.map_err(or_not_found)?;
+                shared.release(meta.len());
+            }
+            sync_dir(&shared.dirs.objects).await
+        });
+        self.in_time(async { removed.await? }).await
     }
 
     /// At most `limit` objects and their lengths, in the order of their names' bytes, from the first
@@ -257,7 +263,8 @@ impl Store {
         let operation = self.begin()?;
         // COPY: what blocks for long has threads of its own, and one walk is one crossing.
         let walk = move || page(&operation.shared.dirs.objects, after.as_ref(), limit);
-        Ok(self.pool.run_blocking(walk).await??)
+        self.in_time(async { Ok(self.pool.run_blocking(walk).await??) })
+            .await
     }
 
     /// Begins to store an object, of `length` bytes if that is known.
@@ -274,7 +281,11 @@ impl Store {
         let job = self
             .pool
             .spawn(move || write_object(operation, path, incoming, space));
-        Ok(Upload { pieces, job })
+        Ok(Upload {
+            pieces,
+            job,
+            answer: self.shared.limits.answer,
+        })
     }
 
     /// Opens an object, or the part of it that is wanted.
@@ -284,9 +295,14 @@ impl Store {
         wanted: Option<Wanted>,
     ) -> Result<Download, StoreError> {
         let operation = self.begin()?;
-        let file = self.fs.open(self.object(name)).await;
-        let file = file.map_err(or_not_found)?;
-        let meta = Meta::new(&file.metadata().await?)?;
+        let opened = async {
+            let file = self.fs.open(self.object(name)).await;
+            let file = file.map_err(or_not_found)?;
+            let meta = file.metadata().await?;
+            Ok((file, meta))
+        };
+        let (file, meta) = self.in_time(opened).await?;
+        let meta = Meta::new(&meta)?;
         let length = meta.length;
         let range = wanted.map_or(Ok(None), |wanted| wanted.resolve(length));
         let range = range.map_err(|Unsatisfiable| StoreError::Range { length })?;
@@ -303,6 +319,22 @@ impl Store {
             left,
             chunks: incoming,
         })
+    }
+
+    /// Whether the storage answers: a job crosses, and comes back.
+    pub(crate) async fn answers(&self) -> Result<(), StoreError> {
+        self.in_time(async { Ok(self.pool.run(async || ()).await?) })
+            .await
+    }
+
+    /// COPY: a bound on the crossing, where the client is told. Dropping the future cancels what only asks;
+    /// what was spawned goes on.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let answer = timeout(self.shared.limits.answer, answer).await;
+        answer.unwrap_or(Err(StoreError::Late))
     }
 
     /// Resolves when no operation is under way, and keeps out new ones until then.
@@ -366,6 +398,8 @@ impl Drop for Operation {
 pub(crate) struct Upload {
     pieces: Sender<Piece>,
     job: landbridge::JoinHandle<Result<Stored, StoreError>>,
+    /// How long the job may take for the rest when everything has been sent.
+    answer: Duration,
 }
 
 /// What an upload sends across.
@@ -391,9 +425,13 @@ impl Upload {
 
     /// Waits until the object is on the disk under its name; or says why it will not be.
     pub(crate) async fn finish(mut self) -> Result<Stored, StoreError> {
-        // If the job is gone, its result tells why.
-        _ = self.pieces.send(Piece::End).await;
-        self.job.await?
+        let stored = async {
+            // If the job is gone, its result tells why.
+            _ = self.pieces.send(Piece::End).await;
+            self.job.await?
+        };
+        let stored = timeout(self.answer, stored).await;
+        stored.unwrap_or(Err(StoreError::Late))
     }
 }
 

@@ -1,11 +1,13 @@
-use std::time::Duration;
+use std::{sync::mpsc, time::Duration};
 
 use axum::http::StatusCode;
+use futures::channel::oneshot;
 use landbridge::Driver;
+use prometheus_parse::{Scrape, Value};
 
 use super::{files, server};
 use crate::{
-    demo::{self, Demo, DemoError, Held, Object, Plan},
+    demo::{self, Demo, DemoError, Held, Kept, Object, Plan},
     server::Config,
 };
 
@@ -93,5 +95,82 @@ async fn a_drain_cuts_off_what_does_not_end() -> Result<(), DemoError> {
     }
     assert!(files(dir.path(), "incoming").is_empty());
     assert_eq!(files(dir.path(), "objects").len(), 1);
+    Ok(())
+}
+
+/// A client of a storage that stands still must be told, and the operator see which part it is.
+#[tokio::test]
+async fn a_storage_that_does_not_answer_is_a_503_and_no_dead_process() -> Result<(), DemoError> {
+    let (server, dir) = server(|config| {
+        config.threads = Some(1);
+        config.limits.answer = Duration::from_millis(50);
+    })
+    .await;
+    let demo = Demo::new(server.addr())?;
+    let object = Object::new("demo-x", 1, 1000).await?;
+    demo.put(&object, true, StatusCode::CREATED).await?;
+
+    let (free, held) = mpsc::channel::<()>();
+    let (holds, is_held) = oneshot::channel();
+    let holder = server.store().pool().spawn(async move || {
+        _ = holds.send(());
+        held.recv()
+    });
+    is_held.await.unwrap();
+    let mut kept = Kept::connect(server.addr()).await?;
+    assert!(kept.get("/healthz").await?.starts_with("HTTP/1.1 200 "));
+    assert!(kept.get("/readyz").await?.starts_with("HTTP/1.1 503 "));
+    let delete = demo.object(reqwest::Method::DELETE, &object.name);
+    let late = delete.send().await?;
+    assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(late.headers()["retry-after"], "1");
+
+    // The deletion had been asked for, and takes place.
+    drop(free);
+    assert!(holder.await.unwrap().is_err());
+    demo.until("object_store_operations_in_flight", 0).await?;
+    assert!(files(dir.path(), "objects").is_empty());
+    assert!(kept.get("/readyz").await?.starts_with("HTTP/1.1 200 "));
+    assert!(server.drain(Duration::from_secs(30)).await);
+    Ok(())
+}
+
+/// What no scraper understands, nobody sees.
+#[tokio::test]
+async fn a_scraper_understands_the_metrics() -> Result<(), DemoError> {
+    let (server, _dir) = server(|_| {}).await;
+    let demo = Demo::new(server.addr())?;
+    let object = Object::new("demo-x", 1, 1000).await?;
+    demo.put(&object, true, StatusCode::CREATED).await?;
+    demo.get(&object).await?;
+    let page = reqwest::get(format!("http://{}/metrics", server.addr())).await?;
+    let format = page.headers()["content-type"].to_str().unwrap();
+    assert!(format.starts_with("text/plain; version=0.0.4"), "{format}");
+    let text = page.text().await?;
+    let lines = text.lines().map(|line| Ok(line.to_owned()));
+    let scraped = Scrape::parse(lines)?;
+    for runtime in ["tokio", "crossing", "compio"] {
+        let latency = scraped.samples.iter().find(|sample| {
+            sample.metric == "object_store_latency_seconds"
+                && sample.labels.get("runtime") == Some(runtime)
+        });
+        let Value::Summary(quantiles) = &latency.unwrap().value else {
+            panic!("{latency:?}");
+        };
+        assert_eq!(quantiles.len(), 3, "{runtime}");
+    }
+    let value = |name: &str, label: &str, is: &str| {
+        let mut samples = scraped.samples.iter();
+        let sample = samples.find(|it| it.metric == name && it.labels.get(label) == Some(is));
+        match sample.map(|sample| &sample.value) {
+            Some(Value::Counter(value) | Value::Gauge(value)) => *value,
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    assert_eq!(value("object_store_responses_total", "status", "2xx"), 2.0);
+    assert!(value("object_store_wakeups_total", "kind", "sent") >= 0.0);
+    assert!(value("object_store_queue_depth", "runtime", "compio") >= 0.0);
+    assert_eq!(value("object_store_bytes", "kind", "used"), 1000.0);
+    assert!(server.drain(Duration::from_secs(30)).await);
     Ok(())
 }

@@ -27,6 +27,7 @@ fn what_is_not_understood_is_an_error() {
         "--threads 0",
         "--threads x",
         "--driver epoll",
+        "--timeout 0",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

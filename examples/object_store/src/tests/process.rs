@@ -153,9 +153,9 @@ async fn a_signal_drains() -> Result<(), DemoError> {
         let held = Held::new(&demo, "demo-late", None).await?;
         demo.until("object_store_operations_in_flight", 1).await?;
         let mut kept = Kept::connect(process.addr).await?;
-        assert!(kept.get("/healthz").await?.starts_with("HTTP/1.1 200"));
+        assert!(kept.get("/readyz").await?.starts_with("HTTP/1.1 200"));
         send(&process.child, signal);
-        while !kept.get("/healthz").await?.starts_with("HTTP/1.1 503") {}
+        while !kept.get("/readyz").await?.starts_with("HTTP/1.1 503") {}
         let length = held.length();
         assert_eq!(held.finish().await?.status(), StatusCode::CREATED);
         assert!(process.child.wait()?.success());
