@@ -46,7 +46,7 @@ impl Driven {
     /// Runs jobs, `left` at most, which is lowered by each.
     pub(crate) fn run(&self, left: &mut usize) {
         self.local.collect();
-        while *left > 0 {
+        while *left > 0 && !self.local.is_look_due() {
             let Some(job) = self.local.queue.pop() else {
                 break;
             };

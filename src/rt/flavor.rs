@@ -46,6 +46,7 @@ impl Flavor {
     /// | asked in | answer |
     /// |---|---|
     /// | a task of Compio's, its `block_on`, a job of a pool or of an [attached](crate::CompioHandle::attach) runtime | `Compio` |
+    /// | anything on the thread of a [`DualRuntime`](crate::context::DualRuntime) | `Compio` |
     /// | the same, with Tokio's context set as well ([`in_tokio`](crate::context::in_tokio()), a pool's [`tokio`](crate::pool::Builder::tokio)) | `Compio` |
     /// | a task of Tokio's, its `block_on`, [`TokioHandleExt::run`](crate::TokioHandleExt::run) | `Tokio` |
     /// | a closure of Tokio's `spawn_blocking`, `Handle::enter`: nobody polls, but what looks for Tokio finds it | `Tokio` |

@@ -4,12 +4,13 @@ use landbridge::{CompioHandle, CompioPool, test_util};
 
 use crate::support::{block_on, drivers, watchdog};
 
-/// One body on every runtime there is: Tokio's two in a `LocalSet`, Compio's plain and attached, and a
-/// pool's worker.
+/// One body on every runtime there is: Tokio's two in a `LocalSet`, Compio's plain and attached, both on one
+/// thread, and a pool's worker.
 pub(crate) fn everywhere(test: impl AsyncFn() + Clone + Send + 'static) {
     let _watchdog = watchdog();
     test_util::both(async || {
-        if tokio::runtime::Handle::try_current().is_ok() {
+        // A `DualRuntime` has Tokio's context too, and is driven as Compio's.
+        if compio::runtime::Runtime::try_with_current(|_| ()).is_err() {
             tokio::task::LocalSet::new().run_until(test()).await;
             return;
         }
