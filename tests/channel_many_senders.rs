@@ -425,6 +425,8 @@ fn a_long_batch_makes_way_for_its_neighbours() {
     }
     assert_eq!(polls, 1000 / 128);
 
+    let (wakes, waker) = Wakes::new();
+    let mut polls = 0;
     let mut buffer = Vec::new();
     let mut received = 0;
     while received < 1000 {
@@ -436,7 +438,7 @@ fn a_long_batch_makes_way_for_its_neighbours() {
             }
         }
     }
-    assert_eq!(polls, 2 * (1000 / 128));
+    assert_eq!(polls, 1000 / 128);
     assert!(buffer.into_iter().eq(0..1000));
 }
 

@@ -19,7 +19,7 @@ pub(crate) mod channel {
     pub(crate) use ours::channel::{
         SendError, TryRecvError, TrySendError, Wait, Weight, WeightBuilder, mesh, mpsc,
         mpsc::{self as spsc, Receiver, Sender},
-        unbounded,
+        pipe, unbounded,
     };
 
     pub(crate) fn spsc<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {

@@ -8,13 +8,13 @@ use std::{
     cell::Cell,
     pin::pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use channel_support::{Wakes, poll_once};
 use futures::{
-    SinkExt, StreamExt,
+    FutureExt, SinkExt, StreamExt,
     executor::LocalPool,
     future::{join, poll_fn},
     stream,
@@ -149,12 +149,18 @@ fn after_128_messages_one_poll_makes_way_and_is_woken() {
     assert!((BUDGET + 1..2 * BUDGET).all(|message| rx.try_recv() == Ok(message)));
 }
 
-/// In how many polls the future is ready, by a waker that does nothing.
+/// In how many polls the future is ready; it is polled only when it was woken.
 fn polls(future: impl Future<Output = ()>) -> usize {
     let mut future = pin!(future);
-    let mut cx = Context::from_waker(Waker::noop());
-    let pending = (0..10 * MESSAGES).take_while(|_| future.as_mut().poll(&mut cx).is_pending());
-    pending.count() + 1
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    for poll in 1.. {
+        if future.as_mut().poll(&mut cx).is_ready() {
+            return poll;
+        }
+        assert!(wakes.count() >= poll, "pending and not woken");
+    }
+    unreachable!("it is ready some day");
 }
 
 /// A task that clones a sender for each message is no better a neighbour for it.
@@ -218,9 +224,9 @@ fn a_sink_without_a_bound_lets_its_neighbours_run() {
     assert!(by_clones >= ENOUGH, "{by_clones} polls");
 }
 
-/// Who sends to many members in turn waits for none of them for long.
+/// Who sends to many in turn waits for none of them for long.
 #[test]
-fn a_mesh_sender_counts_over_all_its_lanes() {
+fn a_task_counts_over_all_that_it_sends_to() {
     const PEERS: usize = 16;
     let mut members = channel::mesh(PEERS + 1, MESSAGES / PEERS);
     let (tx, _) = members[0].halves();
@@ -229,7 +235,115 @@ fn a_mesh_sender_counts_over_all_its_lanes() {
             tx.send(1 + message % PEERS, message).await.unwrap();
         }
     });
-    assert!(all >= ENOUGH, "{all} polls");
+    assert!((ENOUGH..2 * ENOUGH).contains(&all), "{all} polls");
+    let mut members = channel::mesh(PEERS + 1, MESSAGES / PEERS);
+    let (tx, _) = members[0].halves();
+    let by_lane = polls(async {
+        for message in 0..MESSAGES {
+            let lane = tx.lane_mut(1 + message % PEERS);
+            lane.send(message).await.unwrap();
+        }
+    });
+    assert!(by_lane >= ENOUGH, "{by_lane} polls");
+    let (tx, _rx) = channel::mpsc(2 * MESSAGES);
+    let clones: Vec<_> = (0..PEERS).map(|_| tx.clone()).collect();
+    let by_clones = polls(async {
+        for message in 0..MESSAGES {
+            clones[message % PEERS].send(message).await.unwrap();
+        }
+    });
+    assert!(by_clones >= ENOUGH, "{by_clones} polls");
+}
+
+/// One arm that makes way is not enough: the others would go on in its place.
+#[test]
+fn a_select_over_several_ends_makes_way() {
+    let open = || {
+        let (mut tx, rx) = channel::spsc(MESSAGES);
+        while tx.try_send(()).is_ok() {}
+        (tx, rx)
+    };
+    let (_keep, [mut a, mut b, mut c]) = {
+        let [a, b, c] = [open(), open(), open()];
+        ([a.0, b.0, c.0], [a.1, b.1, c.1])
+    };
+    let fair = polls(async {
+        for _ in 0..MESSAGES {
+            tokio::select! {
+                Some(()) = a.recv() => {}
+                Some(()) = b.recv() => {}
+            }
+        }
+    });
+    assert!(fair >= ENOUGH, "{fair} polls");
+    let biased = polls(async {
+        for _ in 0..MESSAGES {
+            tokio::select! {
+                biased;
+                Some(()) = c.recv() => {}
+                Some(()) = b.recv() => {}
+                Some(()) = a.recv() => {}
+            }
+        }
+    });
+    assert!(biased >= ENOUGH, "{biased} polls");
+}
+
+/// A loop that forgets to look whether there is an end must not take its thread with it.
+#[test]
+fn an_end_is_an_answer_like_any_other() {
+    macro_rules! polls_at_the_end {
+        ($rx:expr) => {{
+            let mut rx = $rx;
+            let all = polls(async {
+                for _ in 0..MESSAGES {
+                    assert!(rx.recv().await.is_none());
+                }
+            });
+            assert!(all >= ENOUGH, "{all} polls");
+        }};
+    }
+    polls_at_the_end!(channel::spsc::<()>(1).1);
+    polls_at_the_end!(channel::mpsc::<()>(1).1);
+    polls_at_the_end!(channel::unbounded::<()>().1);
+    polls_at_the_end!(channel::builder().bytes(1).mpsc::<&str>().1);
+    polls_at_the_end!(channel::pipe(1).1);
+    macro_rules! polls_when_refused {
+        ($tx:expr) => {{
+            #[allow(unused_mut, reason = "some senders are used by reference")]
+            let mut tx = $tx;
+            let all = polls(async {
+                for _ in 0..MESSAGES {
+                    assert!(tx.send("x").await.is_err());
+                }
+            });
+            assert!(all >= ENOUGH, "{all} polls");
+        }};
+    }
+    polls_when_refused!(channel::spsc(1).0);
+    polls_when_refused!(channel::mpsc(1).0);
+    polls_when_refused!(channel::builder().bytes(1).mpsc().0);
+}
+
+/// Whoever asks with a new handle each time must get an answer some day, though no handle ever comes back.
+#[test]
+fn a_pause_ends_though_nobody_comes_back_from_it() {
+    let (tx, _rx) = channel::mpsc::<()>(2 * MESSAGES);
+    let (_, waker) = Wakes::new();
+    let sent = (0..MESSAGES).filter(|_| poll_once(&waker, tx.clone().reserve_owned()).is_ready());
+    assert!(sent.count() > MESSAGES / 2);
+}
+
+/// Who cannot be woken is not sent away.
+#[test]
+fn a_single_look_is_no_turn() {
+    let (mut tx, mut rx) = channel::spsc(MESSAGES);
+    for message in 0..MESSAGES {
+        assert_eq!(tx.send(message).now_or_never(), Some(Ok(())));
+    }
+    for message in 0..MESSAGES {
+        assert_eq!(rx.recv().now_or_never(), Some(Some(message)));
+    }
 }
 
 /// Time-outs of nothing poll a channel in a loop, and would hold the thread for ever.

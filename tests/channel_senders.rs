@@ -543,12 +543,13 @@ channels! {
     /// The pause must come with its own wake-up, be just one poll long, and lose nothing.
     #[test]
     fn after_128_messages_one_poll_makes_way_and_is_woken() {
-        for many in [false, true] {
+        // A task is known by its waker's address, so that each is kept.
+        let tasks = [Wakes::new(), Wakes::new()];
+        for (many, (wakes, waker)) in [false, true].into_iter().zip(tasks) {
             let (tx, mut rx) = open();
             for message in 0..2 * BUDGET {
                 put(&tx, M(message)).unwrap();
             }
-            let (wakes, waker) = Wakes::new();
             let mut received = Vec::new();
             if many {
                 assert_eq!(poll_once(&waker, rx.recv_many(&mut received, usize::MAX)), Poll::Ready(BUDGET));

@@ -7,10 +7,13 @@ mod channel_support;
 use std::{
     cell::Cell,
     collections::VecDeque,
+    mem::ManuallyDrop,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
+    ptr,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
     time::Duration,
 };
 
@@ -742,4 +745,54 @@ fn what_a_receiver_takes_with_it_weighs_nothing_any_more() {
     assert_eq!(tx.weight(), 2);
     assert!(permit.send(W(2, 1)).is_err());
     assert_eq!(tx.weight(), 0);
+}
+
+/// Room that was on its way to a sender that waits belongs to nobody after the close.
+#[test]
+fn a_sender_that_was_called_as_the_channel_closed_holds_no_room() {
+    for cancelled in [false, true] {
+        let (tx, mut rx) = open(10);
+        tx.try_send(W(1, 7)).unwrap();
+        let mut send = Box::pin(tx.send(W(2, 7)));
+        assert!(poll_pinned(send.as_mut()).is_pending());
+        assert_eq!(rx.try_recv(), Ok(W(1, 7)));
+        assert_eq!(tx.weight(), 7);
+        rx.close();
+        if !cancelled {
+            assert!(poll_pinned(send.as_mut()).is_ready());
+        }
+        drop(send);
+        assert_eq!((tx.weight(), tx.len()), (0, 0));
+    }
+}
+
+/// A waker's destructor is foreign code.
+#[test]
+fn a_waker_that_panics_as_it_is_dropped_takes_no_room_along() {
+    static TABLE: RawWakerVTable = RawWakerVTable::new(
+        |_| RawWaker::new(ptr::null(), &TABLE),
+        |_| {},
+        |_| {},
+        |_| panic!("in the waker's destructor"),
+    );
+    #[expect(
+        unsafe_code,
+        reason = "one whose every clone panics has a table of its own"
+    )]
+    // SAFETY: the functions have no use for the pointer.
+    let bad = ManuallyDrop::new(unsafe { Waker::new(ptr::null(), &TABLE) });
+
+    let (tx, mut rx) = open(10);
+    tx.try_send(W(1, 7)).unwrap();
+    let mut reserve = Box::pin(tx.reserve(7));
+    assert!(poll_pinned(reserve.as_mut()).is_pending());
+    assert_eq!(rx.try_recv(), Ok(W(1, 7)));
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let polled = reserve.as_mut().poll(&mut Context::from_waker(&bad));
+        drop(polled);
+    }));
+    drop(polled);
+    drop(reserve);
+    assert_eq!(tx.weight(), 0);
+    assert!(tx.try_send(W(2, 10)).is_ok());
 }

@@ -1,125 +1,127 @@
+//! Making way for the neighbours.
+//!
+//! An end that never has to wait would keep its thread to itself. So answers are counted, and after some there is a
+//! *pause*: `Pending`, with a wake-up that is on its way already. Own counting, also on Tokio: it needs no feature, is
+//! the same on every runtime, and is bounded just as Tokio's budget is. One pause in 128 messages is not measurable.
+//!
+//! What is counted are a *task's* answers, whichever ends they come from, by the thread: another task's waker begins
+//! anew, since then there was a switch. So a clone for each message, or a `select!` over many ends, makes no difference.
+//! In a pause every end of the task is pending, or else a `select!` would go on with the next. It is over when an
+//! end is polled that has been pending in it before: then the task has been away. Code that only ever asks new ends
+//! would never get there, so it is over after a number of answers, too.
+
 use std::{
-    sync::atomic::{AtomicU8, Ordering::Relaxed},
-    task::{Context, Poll},
+    cell::Cell,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    task::{Context, Poll, Waker},
 };
 
 /// Answers in a row before the task makes way for its neighbours; Tokio's number.
 const IN_A_ROW: u8 = 128;
 
-/// Makes a task that never has to wait let its neighbours run now and then.
+/// Ends that are pending in a pause; more than a `select!` has, as a rule.
+const ENDS: u8 = 32;
+
+/// A thread's account of the task that it runs.
+struct Turn {
+    /// By the address of its waker's data.
+    task: Cell<usize>,
+    /// Answers until the pause.
+    left: Cell<u8>,
+    /// The number of the pause that comes next, or that this is.
+    pause: Cell<u32>,
+    /// Ends that may still be pending in it.
+    ends: Cell<u8>,
+}
+
+thread_local! {
+    static TURN: Turn = const {
+        Turn {
+            task: Cell::new(0),
+            left: Cell::new(IN_A_ROW),
+            pause: Cell::new(1),
+            ends: Cell::new(ENDS),
+        }
+    };
+}
+
+impl Turn {
+    fn begin(&self) {
+        self.left.set(IN_A_ROW);
+        self.ends.set(ENDS);
+        self.pause.set(self.pause.get().wrapping_add(1));
+    }
+}
+
+/// An end's part in it: the last pause that it was pending in.
 ///
-/// Own counting, also on Tokio: it needs no feature, is the same on every runtime, and is bounded just
-/// as Tokio's budget is. One forced pause in 128 messages is not measurable.
+/// (std's atomic also in a model: it decides nothing that a model is about.)
 #[derive(Debug)]
-pub(crate) struct Budget(u8);
+pub(crate) struct Budget(AtomicU32);
 
 impl Budget {
     pub(crate) const fn new() -> Self {
-        Self(IN_A_ROW)
+        Self(AtomicU32::new(0))
     }
 
     /// `Pending`, with a wake-up on its way, when it is the neighbours' turn.
     #[inline]
-    pub(crate) fn poll_proceed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0 == 0 {
-            self.refill();
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+    pub(crate) fn poll_proceed(&self, cx: &Context<'_>) -> Poll<()> {
+        // A model's threads are one thread, and are to do the same each time.
+        if cfg!(landbridge_loom) {
+            return Poll::Ready(());
         }
-        Poll::Ready(())
+        TURN.with(|turn| {
+            let task = cx.waker().data().addr();
+            // One that wakes nobody has no data, whoever made it; and who is not woken does not come back.
+            if turn.task.replace(task) != task || task == 0 {
+                turn.begin();
+            }
+            if turn.left.get() > 0 {
+                return Poll::Ready(());
+            }
+            self.poll_pause(turn, cx.waker())
+        })
     }
 
-    /// An answer was given without waiting.
-    #[inline]
-    pub(crate) fn spend(&mut self) {
-        self.0 -= 1;
-    }
-
-    /// So many answers were given as one.
-    pub(crate) fn spend_many(&mut self, answers: usize) {
-        self.0 = u8::try_from(answers).map_or(0, |answers| self.0.saturating_sub(answers));
-    }
-
-    /// Whether it is the neighbours' turn.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.0 == 0
-    }
-
-    /// The task waits, so its neighbours run anyway.
-    pub(crate) fn refill(&mut self) {
-        self.0 = IN_A_ROW;
-    }
-
-    /// To be given to [`has_not_waited`](Self::has_not_waited).
-    #[cfg(feature = "pool")]
-    pub(crate) fn left(&self) -> u8 {
-        self.0
-    }
-
-    /// The task was to wait, but its time was over at once: an answer like any other.
-    #[cfg(feature = "pool")]
-    pub(crate) fn has_not_waited(&mut self, left: u8) {
-        self.0 = left.saturating_sub(1);
+    #[cold]
+    fn poll_pause(&self, turn: &Turn, waker: &Waker) -> Poll<()> {
+        let pause = turn.pause.get();
+        let was_away = self.0.load(Relaxed) == pause || turn.ends.get() == 0;
+        if was_away {
+            turn.begin();
+            return Poll::Ready(());
+        }
+        self.0.store(pause, Relaxed);
+        turn.ends.set(turn.ends.get() - 1);
+        waker.wake_by_ref();
+        Poll::Pending
     }
 }
 
-/// A [`Budget`] for a handle that is used through `&self`.
-///
-/// It is meant for one task at a time. Several that share a handle share its budget, and may count each
-/// other's answers twice or not at all: each still makes way before long. (std's atomic also in a model:
-/// it decides nothing that a model is about.)
-#[derive(Debug)]
-pub(crate) struct SharedBudget(AtomicU8);
+/// An answer was given without waiting. After [`Budget::poll_proceed`], in the same poll.
+#[inline]
+pub(crate) fn spend() {
+    TURN.with(|turn| turn.left.set(turn.left.get().saturating_sub(1)));
+}
 
-impl SharedBudget {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU8::new(IN_A_ROW))
-    }
+/// So many answers were given as one.
+pub(crate) fn spend_many(answers: usize) {
+    TURN.with(|turn| {
+        let left =
+            u8::try_from(answers).map_or(0, |answers| turn.left.get().saturating_sub(answers));
+        turn.left.set(left);
+    });
+}
 
-    /// One for a further handle, which begins where this one is. Making it counts as an answer here: a task
-    /// that makes a handle for each message makes way, too.
-    pub(crate) fn another(&self) -> Self {
-        let left = self.0.load(Relaxed);
-        // The new handle's first answer waits then, in this one's place.
-        self.0
-            .store(left.checked_sub(1).unwrap_or(IN_A_ROW), Relaxed);
-        Self(AtomicU8::new(left))
-    }
+/// The neighbours have waited for long enough.
+#[cfg(feature = "pool")]
+pub(crate) fn exhaust() {
+    TURN.with(|turn| turn.left.set(0));
+}
 
-    #[inline]
-    pub(crate) fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_spent() {
-            self.refill();
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    }
-
-    #[inline]
-    pub(crate) fn is_spent(&self) -> bool {
-        self.0.load(Relaxed) == 0
-    }
-
-    #[inline]
-    pub(crate) fn spend(&self) {
-        self.0
-            .store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
-    }
-
-    pub(crate) fn refill(&self) {
-        self.0.store(IN_A_ROW, Relaxed);
-    }
-
-    /// See [`Budget::left`].
-    #[cfg(feature = "pool")]
-    pub(crate) fn left(&self) -> u8 {
-        self.0.load(Relaxed)
-    }
-
-    /// See [`Budget::has_not_waited`].
-    #[cfg(feature = "pool")]
-    pub(crate) fn has_not_waited(&self, left: u8) {
-        self.0.store(left.saturating_sub(1), Relaxed);
-    }
+/// Whether it is the neighbours' turn.
+#[inline]
+pub(crate) fn is_spent() -> bool {
+    TURN.with(|turn| turn.left.get() == 0) && !cfg!(landbridge_loom)
 }

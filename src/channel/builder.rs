@@ -73,7 +73,7 @@ impl Builder {
     /// # Panics
     ///
     /// Panics if the capacity, rounded up to a power of two, does not fit into the address space, or its memory
-    /// cannot be had.
+    /// cannot be had. The tables for very many members are asked for as a `Vec` asks.
     pub fn mesh<T>(self, members: usize) -> Vec<mesh::Member<T>> {
         mesh::channel(members, self.capacity, self.send_wait, self.recv_wait)
     }

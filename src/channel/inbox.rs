@@ -1,6 +1,10 @@
 use std::task::{Context, Poll, ready};
 
-use super::{Look, budget::Budget, queue::Consumer};
+use super::{
+    Look,
+    budget::{self, Budget},
+    queue::Consumer,
+};
 use crate::error::TryRecvError;
 
 /// A receiver's side of a queue without a bound: waits, and lets its neighbours run.
@@ -25,17 +29,19 @@ impl<T> Inbox<T> {
         loop {
             match self.consumer.pop() {
                 Ok(value) => {
-                    self.budget.spend();
+                    budget::spend();
                     return Poll::Ready(Some(value));
                 }
-                Err(TryRecvError::Closed) => return Poll::Ready(None),
+                Err(TryRecvError::Closed) => {
+                    budget::spend();
+                    return Poll::Ready(None);
+                }
                 Err(TryRecvError::Empty) => {}
             }
             let (look, consumer) = (&mut self.look, &mut self.consumer);
             if !look.look_after(consumer.passed(), || consumer.is_ready())
                 && consumer.park(cx.waker())
             {
-                self.budget.refill();
                 return Poll::Pending;
             }
         }
@@ -58,11 +64,11 @@ impl<T> Inbox<T> {
         };
         each(first);
         let mut count = 1;
-        while count < max && !self.budget.is_spent() {
+        while count < max && !budget::is_spent() {
             let Ok(value) = self.consumer.pop() else {
                 break;
             };
-            self.budget.spend();
+            budget::spend();
             each(value);
             count += 1;
         }

@@ -50,10 +50,10 @@
 //!
 //! # Neighbours
 //!
-//! An end that never has to wait lets the other tasks of its thread run after 128 messages, on every
-//! runtime. So polling once and giving up on `Pending` (`now_or_never`) is no way to drain a channel:
-//! use `try_recv`. A batch counts as its messages, and is not interrupted. A clone of a sender goes on counting
-//! where that one is, and making it counts, too; so does an `upgrade`. A mesh's sender counts over all lanes.
+//! A task that never has to wait lets the other tasks of its thread run after 128 messages, on every runtime, over
+//! however many channels and handles, and in a `select!` over them. An answer that there is nothing more counts, too. So
+//! polling once and giving up on `Pending` is no way to drain a channel: use `try_recv`. A batch counts as its messages,
+//! and is not interrupted.
 //!
 //! # Time-outs and threads without a runtime
 //!
@@ -186,7 +186,7 @@ pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
 /// # Panics
 ///
 /// Panics if the capacity, rounded up to a power of two, does not fit into the address space, or its memory
-/// cannot be had.
+/// cannot be had. The tables for very many members are asked for as a `Vec` asks.
 ///
 /// # Examples
 ///

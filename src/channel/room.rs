@@ -53,7 +53,9 @@ enum Waiter {
         waker: Waker,
     },
     /// Out of its turn already: it has its room.
-    Has,
+    Has {
+        weight: usize,
+    },
 }
 
 /// Why there is no room now.
@@ -140,6 +142,11 @@ impl Room {
         word & CLOSED != 0 || (word & WAITED_FOR == 0 && room(word) >= weight)
     }
 
+    /// Whether there are others in front.
+    pub(super) fn has_line(&self) -> bool {
+        self.word.0.load(Relaxed) & WAITED_FOR != 0
+    }
+
     /// Gives room back.
     #[inline]
     pub(super) fn give(&self, weight: usize) {
@@ -184,7 +191,8 @@ impl Room {
             }
             waiters.unqueue(key);
             if let Some(waiter) = waiters.get_mut(key)
-                && let Waiter::Waits { waker, .. } = std::mem::replace(waiter, Waiter::Has)
+                && let Waiter::Waits { waker, .. } =
+                    std::mem::replace(waiter, Waiter::Has { weight })
             {
                 *woken = Some(waker);
             }
@@ -196,6 +204,12 @@ impl Room {
     pub(super) fn close(&self) {
         let mut waiters = self.lock();
         self.word.0.fetch_or(CLOSED, Relaxed);
+        // They are told, too, and give nothing back any more.
+        let had = waiters.unqueued().map(|waiter| match waiter {
+            Waiter::Has { weight } => *weight,
+            Waiter::Waits { .. } => 0,
+        });
+        self.word.0.fetch_add(had.sum::<usize>() * UNIT, Relaxed);
         let waiters_now = waiters.take();
         drop(waiters);
         for waiter in waiters_now {
@@ -240,17 +254,22 @@ impl<'a> Turn<'a> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         let waker = cx.waker().clone();
         let mut waiters = self.room.lock();
-        if self.room.is_closed() {
+        // Its destructor may panic, and what is taken here would be lost.
+        let done = |waiters, waker| {
             drop(waiters);
+            swallow(|| drop(waker));
+        };
+        if self.room.is_closed() {
+            done(waiters, waker);
             return Poll::Ready(Err(Refused::Closed));
         }
         let old = match self.key {
             Some(key) => match waiters.get_mut(key) {
                 Some(Waiter::Waits { waker: old, .. }) => Some(std::mem::replace(old, waker)),
-                Some(Waiter::Has) | None => {
+                Some(Waiter::Has { .. }) | None => {
                     waiters.remove(key);
                     self.key = None;
-                    drop(waiters);
+                    done(waiters, waker);
                     return Poll::Ready(Ok(()));
                 }
             },
@@ -260,7 +279,7 @@ impl<'a> Turn<'a> {
                     match self.room.exchange(word | WAITED_FOR, self.weight) {
                         Ok(()) => {
                             self.room.word.0.fetch_and(!WAITED_FOR, Relaxed);
-                            drop(waiters);
+                            done(waiters, waker);
                             return Poll::Ready(Ok(()));
                         }
                         Err(now) => word = now,
@@ -288,7 +307,7 @@ impl Drop for Turn<'_> {
             drop(waiters);
             return;
         }
-        if let Some(Waiter::Has) = left {
+        if let Some(Waiter::Has { .. }) = left {
             self.room.word.0.fetch_add(self.weight * UNIT, Relaxed);
         }
         // There may be room enough for who is in front now.

@@ -7,13 +7,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::{Sink, Stream};
+use futures::{Sink, Stream, stream::FusedStream};
 
 #[cfg(feature = "pool")]
-use super::timed::{Bound, Over, within};
+use super::timed::{Bound, within};
 use super::{
     Look, Wait,
-    budget::Budget,
+    budget::{self, Budget},
     ring::{Consumer, Producer, ring},
 };
 #[cfg(feature = "pool")]
@@ -157,12 +157,8 @@ impl<T> Sender<T> {
     ) -> Result<(), SendTimeoutError<T>> {
         // Not within the time: where that is over at once, the neighbours would never have their turn.
         poll_fn(|cx| self.budget.poll_proceed(cx)).await;
-        let left = self.budget.left();
         let bound = Bound::new(self, duration);
-        let room = within(duration, poll_fn(|cx| bound.0.poll_room(cx))).await;
-        if let Err(Over { waited: false }) = room {
-            bound.0.budget.has_not_waited(left);
-        }
+        let _ = within(duration, poll_fn(|cx| bound.0.poll_room(cx))).await;
         // In or out of time, what counts is whether there is room now.
         bound.0.try_send(value).map_err(TrySendError::after_waiting)
     }
@@ -217,7 +213,7 @@ impl<T> Sender<T> {
                 Ok(pushed) => {
                     at_end = pushed.at_end;
                     // The first has been paid for.
-                    self.budget.spend_many(pushed.count.saturating_sub(1));
+                    budget::spend_many(pushed.count.saturating_sub(1));
                 }
                 Err(SendError(())) => return values.next().map_or(Ok(()), |it| Err(SendError(it))),
             }
@@ -374,6 +370,7 @@ impl<T> Sender<T> {
         ready!(self.budget.poll_proceed(cx));
         while !self.producer.has_room() {
             if self.producer.is_closed() {
+                budget::spend();
                 return Poll::Ready(Err(SendError(())));
             }
             let (look, producer) = (&mut self.look, &mut self.producer);
@@ -381,11 +378,10 @@ impl<T> Sender<T> {
                 producer.has_room() || producer.is_closed()
             }) && producer.park(cx.waker())
             {
-                self.budget.refill();
                 return Poll::Pending;
             }
         }
-        self.budget.spend();
+        budget::spend();
         Poll::Ready(Ok(()))
     }
 
@@ -535,7 +531,7 @@ impl<T> Receiver<T> {
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         self.poll_pop(cx, Consumer::pop).map(|value| {
             let value = value?;
-            self.budget.spend();
+            budget::spend();
             Some(value)
         })
     }
@@ -550,14 +546,16 @@ impl<T> Receiver<T> {
         loop {
             match pop(&mut self.consumer) {
                 Ok(popped) => return Poll::Ready(Some(popped)),
-                Err(TryRecvError::Closed) => return Poll::Ready(None),
+                Err(TryRecvError::Closed) => {
+                    budget::spend();
+                    return Poll::Ready(None);
+                }
                 Err(TryRecvError::Empty) => {}
             }
             let (look, consumer) = (&mut self.look, &mut self.consumer);
             if !look.look_after(consumer.passed(), || consumer.is_ready())
                 && consumer.park(cx.waker())
             {
-                self.budget.refill();
                 return Poll::Pending;
             }
         }
@@ -648,7 +646,7 @@ impl<T> Receiver<T> {
         let popped = self.poll_pop(cx, |consumer| consumer.pop_many(buffer, max));
         popped.map(|count| {
             let count = count.unwrap_or(0);
-            self.budget.spend_many(count);
+            budget::spend_many(count);
             count
         })
     }
@@ -729,8 +727,8 @@ impl<T> super::timed::Receive for Receiver<T> {
         self.try_recv()
     }
 
-    fn budget(&mut self) -> &mut Budget {
-        &mut self.budget
+    fn budget(&self) -> &Budget {
+        &self.budget
     }
 }
 
@@ -746,6 +744,13 @@ impl<T> Stream for Receiver<T> {
         let sealed = self.consumer.is_sealed();
         let len = self.len();
         (len, sealed.then_some(len))
+    }
+}
+
+/// At its end when the channel is closed and all has been received.
+impl<T> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.size_hint().1 == Some(0)
     }
 }
 

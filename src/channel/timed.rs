@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Look, budget::Budget};
+use super::{
+    Look,
+    budget::{self, Budget},
+};
 use crate::{
     error::{RecvTimeoutError, TryRecvError},
     time::timeout,
@@ -15,10 +18,7 @@ use crate::{
 
 /// The time is over.
 #[derive(Debug)]
-pub(super) struct Over {
-    /// And the task has slept meanwhile.
-    pub(super) waited: bool,
-}
+pub(super) struct Over;
 
 /// Waits for `future`, if that is ready in time.
 pub(super) async fn within<F: Future>(duration: Duration, future: F) -> Result<F::Output, Over> {
@@ -29,7 +29,15 @@ pub(super) async fn within<F: Future>(duration: Duration, future: F) -> Result<F
         timed.as_mut().poll(cx)
     })
     .await;
-    output.map_err(|_| Over { waited: polls > 1 })
+    output.map_err(|_| {
+        // The task has not slept: an answer like any other, or one that has taken all the time in a look.
+        match (polls, duration) {
+            (1, Duration::ZERO) => budget::spend(),
+            (1, _) => budget::exhaust(),
+            _ => {}
+        }
+        Over
+    })
 }
 
 /// An end that looks before it sleeps.
@@ -45,7 +53,7 @@ pub(super) trait Receive: Looks {
 
     fn try_recv(&mut self) -> Result<Self::Item, TryRecvError>;
 
-    fn budget(&mut self) -> &mut Budget;
+    fn budget(&self) -> &Budget;
 }
 
 /// Receives the next message, if one comes in time.
@@ -55,16 +63,10 @@ pub(super) async fn recv<R: Receive>(
 ) -> Result<R::Item, RecvTimeoutError> {
     // Not within the time: where that is over at once, the neighbours would never have their turn.
     poll_fn(|cx| receiver.budget().poll_proceed(cx)).await;
-    let left = receiver.budget().left();
     let bound = Bound::new(receiver, duration);
     match within(duration, poll_fn(|cx| bound.0.poll_recv(cx))).await {
         Ok(message) => message.ok_or(RecvTimeoutError::Closed),
-        Err(over) => {
-            if !over.waited {
-                bound.0.budget().has_not_waited(left);
-            }
-            bound.0.try_recv().map_err(TryRecvError::after_waiting)
-        }
+        Err(Over) => bound.0.try_recv().map_err(TryRecvError::after_waiting),
     }
 }
 

@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::{Sink, Stream};
+use futures::{Sink, Stream, stream::FusedStream};
 
 use super::{
     Look, Wait,
-    budget::SharedBudget,
+    budget::{self, Budget},
     inbox::Inbox,
     queue::{Producer, WeakProducer, queue},
 };
@@ -27,7 +27,7 @@ pub(super) fn channel<T>(recv_wait: Wait) -> (Sender<T>, Receiver<T>) {
     };
     let sender = Sender {
         producer,
-        budget: SharedBudget::new(),
+        budget: Budget::new(),
     };
     (sender, receiver)
 }
@@ -44,7 +44,7 @@ pub(super) fn channel<T>(recv_wait: Wait) -> (Sender<T>, Receiver<T>) {
 pub struct Sender<T> {
     producer: Producer<T>,
     /// Of the sink: the others do not wait.
-    budget: SharedBudget,
+    budget: Budget,
 }
 
 impl<T> Sender<T> {
@@ -174,7 +174,6 @@ impl<T> Sender<T> {
     pub fn downgrade(&self) -> WeakSender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
-            budget: self.budget.another(),
         }
     }
 }
@@ -183,7 +182,7 @@ impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            budget: self.budget.another(),
+            budget: Budget::new(),
         }
     }
 }
@@ -196,7 +195,7 @@ impl<T> Sink<T> for Sender<T> {
             return Poll::Ready(Err(SendError(())));
         }
         ready!(self.budget.poll_proceed(cx));
-        self.budget.spend();
+        budget::spend();
         Poll::Ready(Ok(()))
     }
 
@@ -226,7 +225,6 @@ impl<T> fmt::Debug for Sender<T> {
 /// A handle that becomes a [`Sender`] again as long as there is one; made by [`Sender::downgrade`].
 pub struct WeakSender<T> {
     producer: WeakProducer<T>,
-    budget: SharedBudget,
 }
 
 impl<T> WeakSender<T> {
@@ -234,7 +232,7 @@ impl<T> WeakSender<T> {
     pub fn upgrade(&self) -> Option<Sender<T>> {
         Some(Sender {
             producer: self.producer.upgrade()?,
-            budget: self.budget.another(),
+            budget: Budget::new(),
         })
     }
 }
@@ -243,7 +241,6 @@ impl<T> Clone for WeakSender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            budget: self.budget.another(),
         }
     }
 }
@@ -428,8 +425,8 @@ impl<T> super::timed::Receive for Receiver<T> {
         self.try_recv()
     }
 
-    fn budget(&mut self) -> &mut super::budget::Budget {
-        &mut self.inbox.budget
+    fn budget(&self) -> &Budget {
+        &self.inbox.budget
     }
 }
 
@@ -445,6 +442,13 @@ impl<T> Stream for Receiver<T> {
         let closed = self.is_closed();
         let len = self.len();
         (len, closed.then_some(len))
+    }
+}
+
+/// At its end when the channel is closed and all has been received.
+impl<T> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.size_hint().1 == Some(0)
     }
 }
 

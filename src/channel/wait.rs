@@ -6,7 +6,7 @@
 //! holds up the sleeper's neighbours on the same thread.
 
 use std::{
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -88,42 +88,65 @@ pub enum Wait {
     Spin(Duration),
 }
 
-/// A [`Look`] for a handle that is used through `&self`: it is read before a look and written after it,
-/// and locked for no longer. Of two looks at once the last to end is remembered.
+/// A [`Look`] for all handles of one side, used through `&self`: it is read before a look and written after it, and
+/// locked for no longer. Of two looks at once the last to end is remembered.
+///
+/// One for all, since a handle may live for a single message: it would not learn anything, and begin anew each time.
 #[derive(Debug)]
-pub(crate) struct SharedLook(Mutex<Look>);
+pub(crate) struct SharedLook {
+    wait: Wait,
+    /// From the first look or the second handle on: an idle channel has no memory for it.
+    look: OnceLock<Arc<Mutex<Look>>>,
+}
 
 impl SharedLook {
     pub(crate) const fn new(wait: Wait) -> Self {
-        Self(Mutex::new(Look::new(wait)))
+        Self {
+            wait,
+            look: OnceLock::new(),
+        }
     }
 
-    /// One for a further handle. It begins with this one's experience: a handle that lives for a single
-    /// message would otherwise begin anew each time.
-    pub(crate) fn another(&self) -> Self {
-        Self(Mutex::new(self.lock().clone()))
+    /// The same for another handle.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            wait: self.wait,
+            look: OnceLock::from(Arc::clone(self.shared())),
+        }
     }
 
     /// One for a wait that lasts no longer than `duration`, where that makes a difference.
     #[cfg(feature = "pool")]
     pub(crate) fn bound_by(&self, duration: Duration) -> Option<Self> {
-        let mut look = self.lock().clone();
+        let mut look = Look::new(self.wait);
         look.bound_by(duration);
-        look.until.is_some().then(|| Self(Mutex::new(look)))
+        look.until.is_some().then(|| Self {
+            wait: self.wait,
+            look: OnceLock::from(Arc::new(Mutex::new(look))),
+        })
     }
 
     /// See [`Look::look`].
     pub(crate) fn look(&self, found: impl FnMut() -> bool) -> bool {
-        let mut look = self.lock().clone();
+        if cfg!(landbridge_loom) || self.wait == Wait::Park {
+            return false;
+        }
+        let shared = self.shared();
+        let mut look = lock(shared).clone();
         let found = look.look(found);
-        *self.lock() = look;
+        *lock(shared) = look;
         found
     }
 
-    // std's, also in a model: it is not held while anything happens that a model is about.
-    fn lock(&self) -> MutexGuard<'_, Look> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shared(&self) -> &Arc<Mutex<Look>> {
+        self.look
+            .get_or_init(|| Arc::new(Mutex::new(Look::new(self.wait))))
     }
+}
+
+// std's, also in a model: it is not held while anything happens that a model is about.
+fn lock(look: &Mutex<Look>) -> MutexGuard<'_, Look> {
+    look.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One waiting side's memory of whether looking again has paid.
@@ -408,6 +431,21 @@ mod tests {
                 clock.pass(Duration::from_micros(gap) + READING);
             }
         }
+    }
+
+    /// A clone for each message is a common way to send.
+    #[test]
+    fn handles_that_live_for_one_look_learn_from_each_other() {
+        let parent = SharedLook::new(Wait::Adaptive);
+        let looked = (0..1000).filter(|_| {
+            let mut looks = 0;
+            parent.share().look(|| {
+                looks += 1;
+                false
+            });
+            looks > 0
+        });
+        assert!(looked.count() <= 100);
     }
 
     /// Quiet means quiet: a long silence makes the looks rarer and rarer.

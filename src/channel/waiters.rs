@@ -102,6 +102,12 @@ impl<T> Waiters<T> {
         Some(waiter)
     }
 
+    /// Those that were taken out of the queue and have not been removed.
+    pub(super) fn unqueued(&self) -> impl Iterator<Item = &T> {
+        let unqueued = self.entries.iter().filter(|entry| !entry.queued);
+        unqueued.filter_map(|entry| entry.waiter.as_ref())
+    }
+
     /// All in the queue, in order; no key means anything any more.
     pub(super) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
         let mut all = std::mem::replace(self, Self::new());

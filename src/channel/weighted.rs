@@ -12,7 +12,7 @@
 //!
 //! Senders that wait are admitted in the order of their coming: a light message does not overtake a heavy
 //! one that waits, also by [`try_send`](Sender::try_send). A sender that gives up makes way for those
-//! behind it.
+//! behind it. One that [looks](super::Wait) before it sleeps is not in the line yet.
 
 use std::{
     fmt,
@@ -21,11 +21,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::Stream;
+use futures::{Stream, stream::FusedStream};
 
 use super::{
     Look, Wait, Weight,
-    budget::SharedBudget,
+    budget::{self, Budget},
     inbox::Inbox,
     queue::{Producer, WeakProducer, queue},
     room::{MOST, Refused, Room, Turn},
@@ -49,7 +49,7 @@ pub(super) fn channel<T: Weight>(
             producer,
             room: room.clone(),
             look: SharedLook::new(send_wait),
-            budget: SharedBudget::new(),
+            budget: Budget::new(),
         },
         Receiver {
             inbox: Inbox::new(consumer, Look::new(recv_wait)),
@@ -74,7 +74,7 @@ pub struct Sender<T> {
     producer: Producer<Weighed<T>>,
     room: Arc<Room>,
     look: SharedLook,
-    budget: SharedBudget,
+    budget: Budget,
 }
 
 impl<T: Weight> Sender<T> {
@@ -175,19 +175,14 @@ impl<T: Weight> Sender<T> {
         let taken = self.takes(value.weight());
         // Not within the time: where that is over at once, the neighbours would never have their turn.
         poll_fn(|cx| self.budget.poll_proceed(cx)).await;
-        let left = self.budget.left();
         let bound = self.look.bound_by(duration);
         let room = self.take(taken, bound.as_ref().unwrap_or(&self.look));
         match super::timed::within(duration, room).await {
             Ok(Ok(())) => Ok(self.push(value, taken)?),
             Ok(Err(SendError(()))) => Err(SendError(value).into()),
-            Err(over) => {
-                if !over.waited {
-                    self.budget.has_not_waited(left);
-                }
-                self.try_send_weighed(value, taken)
-                    .map_err(TrySendError::after_waiting)
-            }
+            Err(super::timed::Over) => self
+                .try_send_weighed(value, taken)
+                .map_err(TrySendError::after_waiting),
         }
     }
 
@@ -224,8 +219,8 @@ impl<T: Weight> Sender<T> {
                 let Some((taken, value)) = values.next() else {
                     return Ok(());
                 };
-                if !self.budget.is_spent() && self.room.try_take(taken).is_ok() {
-                    self.budget.spend();
+                if !budget::is_spent() && self.room.try_take(taken).is_ok() {
+                    budget::spend();
                     fits = Some((taken, value));
                 } else {
                     next = Some((taken, value));
@@ -359,8 +354,7 @@ impl<T> Sender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
             room: self.room.clone(),
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
         }
     }
 
@@ -383,17 +377,20 @@ impl<T> Sender<T> {
     ) -> Poll<Result<(), SendError<()>>> {
         if !turn.is_queued() {
             ready!(self.budget.poll_proceed(cx));
-            let mut may_look = true;
+            let mut may_look = !self.room.has_line();
             loop {
                 match self.room.try_take(taken) {
                     Ok(()) => {
-                        self.budget.spend();
+                        budget::spend();
                         return Poll::Ready(Ok(()));
                     }
-                    Err(Refused::Closed) => return Poll::Ready(Err(SendError(()))),
+                    Err(Refused::Closed) => {
+                        budget::spend();
+                        return Poll::Ready(Err(SendError(())));
+                    }
                     Err(Refused::Full) => {}
                 }
-                // One look, however often others are faster, for it has a bound.
+                // One look, however often others are faster, for it has a bound. And none behind a line.
                 let looks = std::mem::take(&mut may_look);
                 if !looks || !look.look(|| self.room.is_ready(taken)) {
                     break;
@@ -401,9 +398,7 @@ impl<T> Sender<T> {
             }
         }
         let taken = turn.poll(cx);
-        if taken.is_pending() {
-            self.budget.refill();
-        }
+        if taken.is_pending() {}
         taken.map_err(|_| SendError(()))
     }
 
@@ -431,8 +426,8 @@ impl<T> Clone for Sender<T> {
         Self {
             producer: self.producer.clone(),
             room: self.room.clone(),
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
+            budget: Budget::new(),
         }
     }
 }
@@ -505,7 +500,6 @@ pub struct WeakSender<T> {
     producer: WeakProducer<Weighed<T>>,
     room: Arc<Room>,
     look: SharedLook,
-    budget: SharedBudget,
 }
 
 impl<T> WeakSender<T> {
@@ -514,8 +508,8 @@ impl<T> WeakSender<T> {
         Some(Sender {
             producer: self.producer.upgrade()?,
             room: self.room.clone(),
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
+            budget: Budget::new(),
         })
     }
 }
@@ -525,8 +519,7 @@ impl<T> Clone for WeakSender<T> {
         Self {
             producer: self.producer.clone(),
             room: self.room.clone(),
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
         }
     }
 }
@@ -720,8 +713,8 @@ impl<T> super::timed::Receive for Receiver<T> {
         self.try_recv()
     }
 
-    fn budget(&mut self) -> &mut super::budget::Budget {
-        &mut self.inbox.budget
+    fn budget(&self) -> &Budget {
+        &self.inbox.budget
     }
 }
 
@@ -737,6 +730,13 @@ impl<T> Stream for Receiver<T> {
         let closed = self.is_closed();
         let len = self.len();
         (len, closed.then_some(len))
+    }
+}
+
+/// At its end when the channel is closed and all has been received.
+impl<T> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.size_hint().1 == Some(0)
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::Stream;
+use futures::{Stream, stream::FusedStream};
 
 pub use self::{receiver::Receiver, sender::Sender};
 use super::{Wait, spsc};
@@ -189,6 +189,13 @@ impl<T> Stream for Member<T> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.receiver.size_hint()
+    }
+}
+
+/// As its [`Receiver`].
+impl<T> FusedStream for Member<T> {
+    fn is_terminated(&self) -> bool {
+        self.receiver.is_terminated()
     }
 }
 

@@ -5,14 +5,14 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use futures::Stream;
+use futures::{Stream, stream::FusedStream};
 
 #[cfg(feature = "pool")]
 use crate::error::RecvTimeoutError;
 use crate::{
     channel::{
         Look, Wait,
-        budget::Budget,
+        budget::{self, Budget},
         ring::{Consumer, ring_into},
         sleeper::{Bed, Sleeper},
         spsc,
@@ -134,7 +134,7 @@ impl<T> Receiver<T> {
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, T)>> {
         self.poll_pop(cx, Self::pop).map(|received| {
             let received = received?;
-            self.budget.spend();
+            budget::spend();
             Some(received)
         })
     }
@@ -208,7 +208,7 @@ impl<T> Receiver<T> {
         let popped = self.poll_pop(cx, |this| this.pop_many(buffer, max));
         popped.map(|count| {
             let count = count.unwrap_or(0);
-            self.budget.spend_many(count);
+            budget::spend_many(count);
             count
         })
     }
@@ -268,7 +268,10 @@ impl<T> Receiver<T> {
         loop {
             match pop(self) {
                 Ok(popped) => return Poll::Ready(Some(popped)),
-                Err(TryRecvError::Closed) => return Poll::Ready(None),
+                Err(TryRecvError::Closed) => {
+                    budget::spend();
+                    return Poll::Ready(None);
+                }
                 Err(TryRecvError::Empty) => {}
             }
             // One look, though what it finds may be the end of a lane, for it has a bound.
@@ -276,7 +279,6 @@ impl<T> Receiver<T> {
             let found = std::mem::take(&mut may_look)
                 && look.look(|| lanes.iter().any(|lane| lane.consumer.is_ready()));
             if !found && self.park(cx.waker()) {
-                self.budget.refill();
                 return Poll::Pending;
             }
         }
@@ -424,8 +426,8 @@ impl<T> crate::channel::timed::Receive for Receiver<T> {
         self.try_recv()
     }
 
-    fn budget(&mut self) -> &mut Budget {
-        &mut self.budget
+    fn budget(&self) -> &Budget {
+        &self.budget
     }
 }
 
@@ -441,6 +443,13 @@ impl<T> Stream for Receiver<T> {
         let sealed = self.lanes.iter().all(|lane| lane.consumer.is_sealed());
         let len = self.len();
         (len, sealed.then_some(len))
+    }
+}
+
+/// At its end when the channel is closed and all has been received.
+impl<T> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.size_hint().1 == Some(0)
     }
 }
 

@@ -1,7 +1,7 @@
-use std::{fmt, future::poll_fn, mem};
+use std::{fmt, mem};
 
 use crate::{
-    channel::{budget::Budget, spsc},
+    channel::spsc,
     error::{SendError, TrySendError},
     unwind::drop_all,
 };
@@ -19,17 +19,11 @@ pub struct Sender<T> {
     index: usize,
     /// One for each member, but none to itself.
     lanes: Vec<Option<spsc::Sender<T>>>,
-    /// Over all lanes: each has one of its own, too.
-    budget: Budget,
 }
 
 impl<T> Sender<T> {
     pub(super) fn new(index: usize, lanes: Vec<Option<spsc::Sender<T>>>) -> Self {
-        Self {
-            index,
-            lanes,
-            budget: Budget::new(),
-        }
+        Self { index, lanes }
     }
 
     /// Whose half this is.
@@ -80,8 +74,6 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub async fn send(&mut self, to: usize, value: T) -> Result<(), SendError<T>> {
-        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
-        self.budget.spend();
         self.lane_mut(to).send(value).await
     }
 

@@ -10,11 +10,7 @@ mod sender;
 mod sink;
 mod waiters;
 
-use super::{
-    Look, Wait,
-    budget::{Budget, SharedBudget},
-    wait::SharedLook,
-};
+use super::{Look, Wait, budget::Budget, wait::SharedLook};
 
 pub use permit::{OwnedPermit, Permit};
 pub use receiver::Receiver;
@@ -31,7 +27,7 @@ pub(super) fn channel<T>(
         Sender {
             producer,
             look: SharedLook::new(send_wait),
-            budget: SharedBudget::new(),
+            budget: Budget::new(),
         },
         Receiver {
             consumer,

@@ -5,11 +5,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::Stream;
+use futures::{Stream, stream::FusedStream};
 
 use super::ring::Consumer;
 use crate::{
-    channel::{Look, budget::Budget},
+    channel::{
+        Look,
+        budget::{self, Budget},
+    },
     error::TryRecvError,
 };
 
@@ -60,10 +63,13 @@ impl<T> Receiver<T> {
         loop {
             match self.consumer.pop() {
                 Ok(value) => {
-                    self.budget.spend();
+                    budget::spend();
                     return Poll::Ready(Some(value));
                 }
-                Err(TryRecvError::Closed) => return Poll::Ready(None),
+                Err(TryRecvError::Closed) => {
+                    budget::spend();
+                    return Poll::Ready(None);
+                }
                 Err(TryRecvError::Empty) => {}
             }
             ready!(self.poll_more(cx));
@@ -159,7 +165,7 @@ impl<T> Receiver<T> {
         loop {
             let before = buffer.len();
             let mut end = TryRecvError::Empty;
-            while buffer.len() - before < max && !self.budget.is_spent() {
+            while buffer.len() - before < max && !budget::is_spent() {
                 match self.consumer.take() {
                     Ok(value) => buffer.push(value),
                     Err(error) => {
@@ -167,7 +173,7 @@ impl<T> Receiver<T> {
                         break;
                     }
                 }
-                self.budget.spend();
+                budget::spend();
             }
             let many = buffer.len() - before;
             if many > 0 {
@@ -175,6 +181,7 @@ impl<T> Receiver<T> {
                 return Poll::Ready(many);
             }
             if end == TryRecvError::Closed {
+                budget::spend();
                 return Poll::Ready(0);
             }
             ready!(self.poll_more(cx));
@@ -190,7 +197,6 @@ impl<T> Receiver<T> {
             consumer.has_message() || looks % LOOKS_PER_LOOK_FOR_THE_CLOSE == 0 && consumer.is_end()
         });
         if !found && consumer.park(cx.waker()) {
-            self.budget.refill();
             return Poll::Pending;
         }
         Poll::Ready(())
@@ -308,8 +314,8 @@ impl<T> crate::channel::timed::Receive for Receiver<T> {
         self.try_recv()
     }
 
-    fn budget(&mut self) -> &mut Budget {
-        &mut self.budget
+    fn budget(&self) -> &Budget {
+        &self.budget
     }
 }
 
@@ -325,6 +331,13 @@ impl<T> Stream for Receiver<T> {
         let closed = self.is_closed();
         let len = self.len();
         (len, closed.then_some(len))
+    }
+}
+
+/// At its end when the channel is closed and all has been received.
+impl<T> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.size_hint().1 == Some(0)
     }
 }
 

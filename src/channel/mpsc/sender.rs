@@ -10,7 +10,10 @@ use super::{
     room::{Closed, Place, Refused, Turn, Turned, Watch},
 };
 use crate::{
-    channel::{budget::SharedBudget, wait::SharedLook},
+    channel::{
+        budget::{self, Budget},
+        wait::SharedLook,
+    },
     error::{SendError, TrySendError},
 };
 
@@ -18,13 +21,14 @@ use crate::{
 ///
 /// The channel is closed when its last sender is dropped; the receiver gets what was sent, then `None`.
 ///
-/// Senders that wait for room get it in the order in which they came.
+/// Senders that wait for room get it in the order in which they came. (One that
+/// [looks](crate::channel::Wait) before it sleeps is not in the line yet.)
 ///
 /// `Send` and `Sync` if `T` is `Send`.
 pub struct Sender<T> {
     pub(super) producer: Producer<T>,
     pub(super) look: SharedLook,
-    pub(super) budget: SharedBudget,
+    pub(super) budget: Budget,
 }
 
 impl<T> Sender<T> {
@@ -123,11 +127,13 @@ impl<T> Sender<T> {
         value: T,
         duration: std::time::Duration,
     ) -> Result<(), crate::error::SendTimeoutError<T>> {
-        use crate::{channel::timed::within, error::SendTimeoutError};
+        use crate::{
+            channel::timed::{Over, within},
+            error::SendTimeoutError,
+        };
 
         // Not within the time: where that is over at once, the neighbours would never have their turn.
         poll_fn(|cx| self.budget.poll_proceed(cx)).await;
-        let left = self.budget.left();
         let bound = self.look.bound_by(duration);
         let room = self.room(bound.as_ref().unwrap_or(&self.look));
         match within(duration, room).await {
@@ -135,12 +141,7 @@ impl<T> Sender<T> {
                 .send(value)
                 .map_err(|SendError(value)| SendTimeoutError::Closed(value)),
             Ok(Err(SendError(()))) => Err(SendTimeoutError::Closed(value)),
-            Err(over) => {
-                if !over.waited {
-                    self.budget.has_not_waited(left);
-                }
-                self.try_send(value).map_err(TrySendError::after_waiting)
-            }
+            Err(Over) => self.try_send(value).map_err(TrySendError::after_waiting),
         }
     }
 
@@ -183,6 +184,8 @@ impl<T> Sender<T> {
             parked: false,
         };
         let mut values = values.into_iter();
+        // From here on the answers are this task's.
+        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
         while values.size_hint().1 != Some(0) {
             let permit = match self.reserve_now() {
                 Some(permit) => permit,
@@ -416,19 +419,18 @@ impl<T> Sender<T> {
     pub fn downgrade(&self) -> WeakSender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
         }
     }
 
     /// Room for one message, if there is some at once and it is not the neighbours' turn.
     #[inline]
     fn reserve_now(&self) -> Option<Permit<'_, T>> {
-        if self.budget.is_spent() {
+        if budget::is_spent() {
             return None;
         }
         self.producer.room().reserve().ok()?;
-        self.budget.spend();
+        budget::spend();
         Some(Permit::new(self))
     }
 
@@ -482,10 +484,13 @@ impl<T> Sender<T> {
             ready!(self.budget.poll_proceed(cx));
             match free() {
                 Ok(room) => {
-                    self.budget.spend();
+                    budget::spend();
                     return Poll::Ready(Ok(room));
                 }
-                Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
+                Err(Refused::Closed) => {
+                    budget::spend();
+                    return Poll::Ready(Err(Closed));
+                }
                 Err(Refused::Full) => {}
             }
         }
@@ -508,11 +513,10 @@ impl<T> Sender<T> {
             if !found {
                 match room.poll_turn(place, cx) {
                     Poll::Pending => {
-                        self.budget.refill();
                         return Poll::Pending;
                     }
                     Poll::Ready(Turned::Called) => {
-                        self.budget.spend();
+                        budget::spend();
                         return Poll::Ready(called());
                     }
                     Poll::Ready(Turned::TryAgain) => {}
@@ -520,7 +524,7 @@ impl<T> Sender<T> {
             }
             match free() {
                 Ok(room) => {
-                    self.budget.spend();
+                    budget::spend();
                     return Poll::Ready(Ok(room));
                 }
                 Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
@@ -547,8 +551,8 @@ impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
+            budget: Budget::new(),
         }
     }
 }
@@ -587,7 +591,6 @@ impl<T> Drop for Batch<'_, T> {
 pub struct WeakSender<T> {
     producer: WeakProducer<T>,
     look: SharedLook,
-    budget: SharedBudget,
 }
 
 impl<T> WeakSender<T> {
@@ -596,8 +599,8 @@ impl<T> WeakSender<T> {
     pub fn upgrade(&self) -> Option<Sender<T>> {
         Some(Sender {
             producer: self.producer.upgrade()?,
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
+            budget: Budget::new(),
         })
     }
 }
@@ -606,8 +609,7 @@ impl<T> Clone for WeakSender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            look: self.look.another(),
-            budget: self.budget.another(),
+            look: self.look.share(),
         }
     }
 }

@@ -7,7 +7,11 @@ use std::{
 
 use super::{flow::Flow, gathered::Gathered, spares::Giver};
 use crate::{
-    channel::{Look, Wait, budget::Budget, ring::Consumer},
+    channel::{
+        Look, Wait,
+        budget::{self, Budget},
+        ring::Consumer,
+    },
     error::TryRecvError,
     sync::{Arc, block_on},
 };
@@ -153,15 +157,17 @@ impl Reader {
         loop {
             match self.next_chunk() {
                 Ok(()) => {
-                    self.budget.spend();
+                    budget::spend();
                     return Poll::Ready(true);
                 }
-                Err(TryRecvError::Closed) => return Poll::Ready(false),
+                Err(TryRecvError::Closed) => {
+                    budget::spend();
+                    return Poll::Ready(false);
+                }
                 Err(TryRecvError::Empty) => {}
             }
             let (look, chunks) = (&mut self.look, &mut self.chunks);
             if !look.look(|| chunks.is_ready()) && chunks.park(cx.waker()) {
-                self.budget.refill();
                 return Poll::Pending;
             }
         }

@@ -11,7 +11,11 @@ use super::{
     spares::Taker,
 };
 use crate::{
-    channel::{Look, Wait, budget::Budget, ring::Producer},
+    channel::{
+        Look, Wait,
+        budget::{self, Budget},
+        ring::Producer,
+    },
     error::TrySendError,
     sync::{Arc, block_on},
 };
@@ -230,6 +234,7 @@ impl Writer {
         ready!(self.budget.poll_proceed(cx));
         loop {
             if self.chunks.is_closed() {
+                budget::spend();
                 return Poll::Ready(Err(broken_pipe()));
             }
             let (flow, chunks) = (&self.flow, &self.chunks);
@@ -241,11 +246,10 @@ impl Writer {
                 .look(|| flow.has_room(weight) || chunks.is_closed())
                 && flow.park(weight, cx.waker())
             {
-                self.budget.refill();
                 return Poll::Pending;
             }
         }
-        self.budget.spend();
+        budget::spend();
         Poll::Ready(Ok(()))
     }
 
@@ -286,7 +290,7 @@ impl Writer {
             && !self.chunks.is_closed()
             && self.gathered.append(total, slices.clone(), small)
         {
-            self.budget.spend();
+            budget::spend();
             return Poll::Ready(Ok(total));
         }
         ready!(self.poll_room(cx, self.flow.share()))?;

@@ -11,7 +11,7 @@ use tokio::io::ReadBuf;
 
 use super::link::Link;
 use super::socket::{CompioSocket, receive};
-use crate::channel::budget::Budget;
+use crate::channel::budget::{self, Budget};
 
 /// One direction of a socket. Its link is given to every call, and is always the same.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Reader {
         }
         if self.ended {
             ready!(self.budget.poll_proceed(cx));
-            self.budget.spend();
+            budget::spend();
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -64,7 +64,7 @@ impl Reader {
                 Err(ref error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => {}
             }
-            self.budget.spend();
+            budget::spend();
             return Poll::Ready(received.map(|_| ()));
         }
     }
@@ -81,10 +81,7 @@ impl Reader {
                 self.closing |= news?;
                 Poll::Ready(Ok(()))
             }
-            Poll::Pending => {
-                self.budget.refill();
-                Poll::Pending
-            }
+            Poll::Pending => Poll::Pending,
         }
     }
 

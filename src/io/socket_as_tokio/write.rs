@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::link::Link;
 use super::socket::{CompioSocket, send, send_vectored, shut_down};
-use crate::channel::budget::Budget;
+use crate::channel::budget::{self, Budget};
 
 /// One direction of a socket. Its link is given to every call, and is always the same.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Writer {
         if slices.iter().all(|slice| slice.is_empty()) {
             // As with Tokio: the kernel asks the socket for nothing then, be it shut down or not.
             ready!(self.budget.poll_proceed(cx));
-            self.budget.spend();
+            budget::spend();
             return Poll::Ready(Ok(0));
         }
         self.poll_send(link, cx, || send_vectored(&link.socket, slices))
@@ -76,7 +76,7 @@ impl Writer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
-                    self.budget.spend();
+                    budget::spend();
                     return Poll::Ready(result);
                 }
             }
@@ -94,10 +94,7 @@ impl Writer {
                 self.full = false;
                 Poll::Ready(room)
             }
-            Poll::Pending => {
-                self.budget.refill();
-                Poll::Pending
-            }
+            Poll::Pending => Poll::Pending,
         }
     }
 
