@@ -64,7 +64,8 @@ impl Budget {
         Self(AtomicU32::new(0))
     }
 
-    /// `Pending`, with a wake-up on its way, when it is the neighbours' turn.
+    /// `Pending`, with a wake-up on its way, when it is the neighbours' turn; else an answer is counted, which is
+    /// [given back](give_back) if there is none.
     #[inline]
     pub(crate) fn poll_proceed(&self, cx: &Context<'_>) -> Poll<()> {
         // A model's threads are one thread, and are to do the same each time.
@@ -74,14 +75,25 @@ impl Budget {
         TURN.with(|turn| {
             let task = cx.waker().data().addr();
             // One that wakes nobody has no data, whoever made it; and who is not woken does not come back.
-            if turn.task.replace(task) != task || task == 0 {
+            if turn.task.get() != task || task == 0 {
+                turn.task.set(task);
                 turn.begin();
             }
-            if turn.left.get() > 0 {
+            if let Some(left) = turn.left.get().checked_sub(1) {
+                turn.left.set(left);
                 return Poll::Ready(());
             }
             self.poll_pause(turn, cx.waker())
         })
+    }
+
+    /// [`poll_proceed`](Self::poll_proceed), and nothing is counted.
+    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        let polled = self.poll_proceed(cx);
+        if polled.is_ready() {
+            give_back();
+        }
+        polled
     }
 
     #[cold]
@@ -90,6 +102,7 @@ impl Budget {
         let was_away = self.0.load(Relaxed) == pause || turn.ends.get() == 0;
         if was_away {
             turn.begin();
+            turn.left.set(IN_A_ROW - 1);
             return Poll::Ready(());
         }
         self.0.store(pause, Relaxed);
@@ -99,13 +112,12 @@ impl Budget {
     }
 }
 
-/// An answer was given without waiting. After [`Budget::poll_proceed`], in the same poll.
-#[inline]
-pub(crate) fn spend() {
-    TURN.with(|turn| turn.left.set(turn.left.get().saturating_sub(1)));
+/// What was to be answered waits. After [`Budget::poll_proceed`], in the same poll.
+pub(crate) fn give_back() {
+    TURN.with(|turn| turn.left.set((turn.left.get() + 1).min(IN_A_ROW)));
 }
 
-/// So many answers were given as one.
+/// So many answers were given beside those that are counted.
 pub(crate) fn spend_many(answers: usize) {
     TURN.with(|turn| {
         let left =
@@ -120,8 +132,11 @@ pub(crate) fn exhaust() {
     TURN.with(|turn| turn.left.set(0));
 }
 
-/// Whether it is the neighbours' turn.
+/// How many answers may still be given in this poll, beside the one that is counted.
 #[inline]
-pub(crate) fn is_spent() -> bool {
-    TURN.with(|turn| turn.left.get() == 0) && !cfg!(landbridge_loom)
+pub(crate) fn left() -> usize {
+    if cfg!(landbridge_loom) {
+        return IN_A_ROW.into();
+    }
+    TURN.with(|turn| turn.left.get().into())
 }

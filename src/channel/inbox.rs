@@ -28,20 +28,15 @@ impl<T> Inbox<T> {
         ready!(self.budget.poll_proceed(cx));
         loop {
             match self.consumer.pop() {
-                Ok(value) => {
-                    budget::spend();
-                    return Poll::Ready(Some(value));
-                }
-                Err(TryRecvError::Closed) => {
-                    budget::spend();
-                    return Poll::Ready(None);
-                }
+                Ok(value) => return Poll::Ready(Some(value)),
+                Err(TryRecvError::Closed) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) => {}
             }
             let (look, consumer) = (&mut self.look, &mut self.consumer);
             if !look.look_after(consumer.passed(), || consumer.is_ready())
                 && consumer.park(cx.waker())
             {
+                budget::give_back();
                 return Poll::Pending;
             }
         }
@@ -63,15 +58,15 @@ impl<T> Inbox<T> {
             return Poll::Ready(0);
         };
         each(first);
+        let most = max.min(1 + budget::left());
         let mut count = 1;
-        while count < max && !budget::is_spent() {
-            let Ok(value) = self.consumer.pop() else {
-                break;
-            };
-            budget::spend();
+        while count < most
+            && let Ok(value) = self.consumer.pop()
+        {
             each(value);
             count += 1;
         }
+        budget::spend_many(count - 1);
         Poll::Ready(count)
     }
 }

@@ -156,7 +156,7 @@ impl<T> Sender<T> {
         duration: Duration,
     ) -> Result<(), SendTimeoutError<T>> {
         // Not within the time: where that is over at once, the neighbours would never have their turn.
-        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        poll_fn(|cx| self.budget.poll_turn(cx)).await;
         let bound = Bound::new(self, duration);
         let _ = within(duration, poll_fn(|cx| bound.0.poll_room(cx))).await;
         // In or out of time, what counts is whether there is room now.
@@ -370,7 +370,6 @@ impl<T> Sender<T> {
         ready!(self.budget.poll_proceed(cx));
         while !self.producer.has_room() {
             if self.producer.is_closed() {
-                budget::spend();
                 return Poll::Ready(Err(SendError(())));
             }
             let (look, producer) = (&mut self.look, &mut self.producer);
@@ -378,10 +377,10 @@ impl<T> Sender<T> {
                 producer.has_room() || producer.is_closed()
             }) && producer.park(cx.waker())
             {
+                budget::give_back();
                 return Poll::Pending;
             }
         }
-        budget::spend();
         Poll::Ready(Ok(()))
     }
 
@@ -529,11 +528,7 @@ impl<T> Receiver<T> {
     /// that polled last.
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.poll_pop(cx, Consumer::pop).map(|value| {
-            let value = value?;
-            budget::spend();
-            Some(value)
-        })
+        self.poll_pop(cx, Consumer::pop)
     }
 
     #[inline]
@@ -546,16 +541,14 @@ impl<T> Receiver<T> {
         loop {
             match pop(&mut self.consumer) {
                 Ok(popped) => return Poll::Ready(Some(popped)),
-                Err(TryRecvError::Closed) => {
-                    budget::spend();
-                    return Poll::Ready(None);
-                }
+                Err(TryRecvError::Closed) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) => {}
             }
             let (look, consumer) = (&mut self.look, &mut self.consumer);
             if !look.look_after(consumer.passed(), || consumer.is_ready())
                 && consumer.park(cx.waker())
             {
+                budget::give_back();
                 return Poll::Pending;
             }
         }
@@ -646,7 +639,7 @@ impl<T> Receiver<T> {
         let popped = self.poll_pop(cx, |consumer| consumer.pop_many(buffer, max));
         popped.map(|count| {
             let count = count.unwrap_or(0);
-            budget::spend_many(count);
+            budget::spend_many(count.saturating_sub(1));
             count
         })
     }

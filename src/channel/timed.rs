@@ -32,7 +32,7 @@ pub(super) async fn within<F: Future>(duration: Duration, future: F) -> Result<F
     output.map_err(|_| {
         // The task has not slept: an answer like any other, or one that has taken all the time in a look.
         match (polls, duration) {
-            (1, Duration::ZERO) => budget::spend(),
+            (1, Duration::ZERO) => budget::spend_many(1),
             (1, _) => budget::exhaust(),
             _ => {}
         }
@@ -62,7 +62,7 @@ pub(super) async fn recv<R: Receive>(
     duration: Duration,
 ) -> Result<R::Item, RecvTimeoutError> {
     // Not within the time: where that is over at once, the neighbours would never have their turn.
-    poll_fn(|cx| receiver.budget().poll_proceed(cx)).await;
+    poll_fn(|cx| receiver.budget().poll_turn(cx)).await;
     let bound = Bound::new(receiver, duration);
     match within(duration, poll_fn(|cx| bound.0.poll_recv(cx))).await {
         Ok(message) => message.ok_or(RecvTimeoutError::Closed),

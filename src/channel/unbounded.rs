@@ -11,7 +11,7 @@ use futures::{Sink, Stream, stream::FusedStream};
 
 use super::{
     Look, Wait,
-    budget::{self, Budget},
+    budget::Budget,
     inbox::Inbox,
     queue::{Producer, WeakProducer, queue},
 };
@@ -195,7 +195,6 @@ impl<T> Sink<T> for Sender<T> {
             return Poll::Ready(Err(SendError(())));
         }
         ready!(self.budget.poll_proceed(cx));
-        budget::spend();
         Poll::Ready(Ok(()))
     }
 

@@ -88,30 +88,34 @@ pub enum Wait {
     Spin(Duration),
 }
 
-/// A [`Look`] for all handles of one side, used through `&self`: it is read before a look and written after it, and
-/// locked for no longer. Of two looks at once the last to end is remembered.
+/// A [`Look`] for a handle that is used through `&self` and may be cloned: it is read before a look and written after
+/// it, and locked for no longer. Of two looks at once the last to end is remembered.
 ///
-/// One for all, since a handle may live for a single message: it would not learn anything, and begin anew each time.
+/// A handle that lives for a single message learns nothing, and would begin anew each time. So the first look of each
+/// handle goes by what the first looks of the others have come to; from then on it has an experience of its own.
 #[derive(Debug)]
 pub(crate) struct SharedLook {
     wait: Wait,
-    /// From the first look or the second handle on: an idle channel has no memory for it.
-    look: OnceLock<Arc<Mutex<Look>>>,
+    own: Mutex<Option<Look>>,
+    /// Of all first looks. From the first one or the second handle on: an idle channel has no memory for it.
+    first: OnceLock<Arc<Mutex<Look>>>,
 }
 
 impl SharedLook {
     pub(crate) const fn new(wait: Wait) -> Self {
         Self {
             wait,
-            look: OnceLock::new(),
+            own: Mutex::new(None),
+            first: OnceLock::new(),
         }
     }
 
-    /// The same for another handle.
-    pub(crate) fn share(&self) -> Self {
+    /// One for another handle.
+    pub(crate) fn another(&self) -> Self {
         Self {
             wait: self.wait,
-            look: OnceLock::from(Arc::clone(self.shared())),
+            own: Mutex::new(None),
+            first: OnceLock::from(Arc::clone(self.first())),
         }
     }
 
@@ -122,7 +126,8 @@ impl SharedLook {
         look.bound_by(duration);
         look.until.is_some().then(|| Self {
             wait: self.wait,
-            look: OnceLock::from(Arc::new(Mutex::new(look))),
+            own: Mutex::new(Some(look)),
+            first: OnceLock::new(),
         })
     }
 
@@ -131,21 +136,25 @@ impl SharedLook {
         if cfg!(landbridge_loom) || self.wait == Wait::Park {
             return false;
         }
-        let shared = self.shared();
-        let mut look = lock(shared).clone();
+        let own = lock(&self.own).clone();
+        let is_first = own.is_none();
+        let mut look = own.unwrap_or_else(|| lock(self.first()).clone());
         let found = look.look(found);
-        *lock(shared) = look;
+        if is_first {
+            lock(self.first()).clone_from(&look);
+        }
+        *lock(&self.own) = Some(look);
         found
     }
 
-    fn shared(&self) -> &Arc<Mutex<Look>> {
-        self.look
+    fn first(&self) -> &Arc<Mutex<Look>> {
+        self.first
             .get_or_init(|| Arc::new(Mutex::new(Look::new(self.wait))))
     }
 }
 
 // std's, also in a model: it is not held while anything happens that a model is about.
-fn lock(look: &Mutex<Look>) -> MutexGuard<'_, Look> {
+fn lock<T>(look: &Mutex<T>) -> MutexGuard<'_, T> {
     look.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -439,7 +448,7 @@ mod tests {
         let parent = SharedLook::new(Wait::Adaptive);
         let looked = (0..1000).filter(|_| {
             let mut looks = 0;
-            parent.share().look(|| {
+            parent.another().look(|| {
                 looks += 1;
                 false
             });

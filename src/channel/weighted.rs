@@ -174,7 +174,7 @@ impl<T: Weight> Sender<T> {
     ) -> Result<(), crate::error::SendTimeoutError<T>> {
         let taken = self.takes(value.weight());
         // Not within the time: where that is over at once, the neighbours would never have their turn.
-        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        poll_fn(|cx| self.budget.poll_turn(cx)).await;
         let bound = self.look.bound_by(duration);
         let room = self.take(taken, bound.as_ref().unwrap_or(&self.look));
         match super::timed::within(duration, room).await {
@@ -219,8 +219,8 @@ impl<T: Weight> Sender<T> {
                 let Some((taken, value)) = values.next() else {
                     return Ok(());
                 };
-                if !budget::is_spent() && self.room.try_take(taken).is_ok() {
-                    budget::spend();
+                if budget::left() > 0 && self.room.try_take(taken).is_ok() {
+                    budget::spend_many(1);
                     fits = Some((taken, value));
                 } else {
                     next = Some((taken, value));
@@ -354,7 +354,7 @@ impl<T> Sender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
             room: self.room.clone(),
-            look: self.look.share(),
+            look: self.look.another(),
         }
     }
 
@@ -375,19 +375,14 @@ impl<T> Sender<T> {
         look: &SharedLook,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError<()>>> {
-        if !turn.is_queued() {
+        let is_new = !turn.is_queued();
+        if is_new {
             ready!(self.budget.poll_proceed(cx));
             let mut may_look = !self.room.has_line();
             loop {
                 match self.room.try_take(taken) {
-                    Ok(()) => {
-                        budget::spend();
-                        return Poll::Ready(Ok(()));
-                    }
-                    Err(Refused::Closed) => {
-                        budget::spend();
-                        return Poll::Ready(Err(SendError(())));
-                    }
+                    Ok(()) => return Poll::Ready(Ok(())),
+                    Err(Refused::Closed) => return Poll::Ready(Err(SendError(()))),
                     Err(Refused::Full) => {}
                 }
                 // One look, however often others are faster, for it has a bound. And none behind a line.
@@ -398,7 +393,9 @@ impl<T> Sender<T> {
             }
         }
         let taken = turn.poll(cx);
-        if taken.is_pending() {}
+        if is_new && taken.is_pending() {
+            budget::give_back();
+        }
         taken.map_err(|_| SendError(()))
     }
 
@@ -426,7 +423,7 @@ impl<T> Clone for Sender<T> {
         Self {
             producer: self.producer.clone(),
             room: self.room.clone(),
-            look: self.look.share(),
+            look: self.look.another(),
             budget: Budget::new(),
         }
     }
@@ -508,7 +505,7 @@ impl<T> WeakSender<T> {
         Some(Sender {
             producer: self.producer.upgrade()?,
             room: self.room.clone(),
-            look: self.look.share(),
+            look: self.look.another(),
             budget: Budget::new(),
         })
     }
@@ -519,7 +516,7 @@ impl<T> Clone for WeakSender<T> {
         Self {
             producer: self.producer.clone(),
             room: self.room.clone(),
-            look: self.look.share(),
+            look: self.look.another(),
         }
     }
 }

@@ -132,11 +132,7 @@ impl<T> Receiver<T> {
     /// polled last.
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, T)>> {
-        self.poll_pop(cx, Self::pop).map(|received| {
-            let received = received?;
-            budget::spend();
-            Some(received)
-        })
+        self.poll_pop(cx, Self::pop)
     }
 
     /// [`recv`](Self::recv), for no longer than `duration`.
@@ -208,7 +204,7 @@ impl<T> Receiver<T> {
         let popped = self.poll_pop(cx, |this| this.pop_many(buffer, max));
         popped.map(|count| {
             let count = count.unwrap_or(0);
-            budget::spend_many(count);
+            budget::spend_many(count.saturating_sub(1));
             count
         })
     }
@@ -268,10 +264,7 @@ impl<T> Receiver<T> {
         loop {
             match pop(self) {
                 Ok(popped) => return Poll::Ready(Some(popped)),
-                Err(TryRecvError::Closed) => {
-                    budget::spend();
-                    return Poll::Ready(None);
-                }
+                Err(TryRecvError::Closed) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) => {}
             }
             // One look, though what it finds may be the end of a lane, for it has a bound.
@@ -279,6 +272,7 @@ impl<T> Receiver<T> {
             let found = std::mem::take(&mut may_look)
                 && look.look(|| lanes.iter().any(|lane| lane.consumer.is_ready()));
             if !found && self.park(cx.waker()) {
+                budget::give_back();
                 return Poll::Pending;
             }
         }

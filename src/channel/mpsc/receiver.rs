@@ -62,14 +62,8 @@ impl<T> Receiver<T> {
         ready!(self.budget.poll_proceed(cx));
         loop {
             match self.consumer.pop() {
-                Ok(value) => {
-                    budget::spend();
-                    return Poll::Ready(Some(value));
-                }
-                Err(TryRecvError::Closed) => {
-                    budget::spend();
-                    return Poll::Ready(None);
-                }
+                Ok(value) => return Poll::Ready(Some(value)),
+                Err(TryRecvError::Closed) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) => {}
             }
             ready!(self.poll_more(cx));
@@ -162,10 +156,11 @@ impl<T> Receiver<T> {
             return Poll::Ready(0);
         }
         ready!(self.budget.poll_proceed(cx));
+        let most = max.min(1 + budget::left());
         loop {
             let before = buffer.len();
             let mut end = TryRecvError::Empty;
-            while buffer.len() - before < max && !budget::is_spent() {
+            while buffer.len() - before < most {
                 match self.consumer.take() {
                     Ok(value) => buffer.push(value),
                     Err(error) => {
@@ -173,15 +168,14 @@ impl<T> Receiver<T> {
                         break;
                     }
                 }
-                budget::spend();
             }
             let many = buffer.len() - before;
             if many > 0 {
                 self.consumer.free();
+                budget::spend_many(many - 1);
                 return Poll::Ready(many);
             }
             if end == TryRecvError::Closed {
-                budget::spend();
                 return Poll::Ready(0);
             }
             ready!(self.poll_more(cx));
@@ -197,6 +191,7 @@ impl<T> Receiver<T> {
             consumer.has_message() || looks % LOOKS_PER_LOOK_FOR_THE_CLOSE == 0 && consumer.is_end()
         });
         if !found && consumer.park(cx.waker()) {
+            budget::give_back();
             return Poll::Pending;
         }
         Poll::Ready(())

@@ -133,7 +133,7 @@ impl<T> Sender<T> {
         };
 
         // Not within the time: where that is over at once, the neighbours would never have their turn.
-        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        poll_fn(|cx| self.budget.poll_turn(cx)).await;
         let bound = self.look.bound_by(duration);
         let room = self.room(bound.as_ref().unwrap_or(&self.look));
         match within(duration, room).await {
@@ -185,7 +185,7 @@ impl<T> Sender<T> {
         };
         let mut values = values.into_iter();
         // From here on the answers are this task's.
-        poll_fn(|cx| self.budget.poll_proceed(cx)).await;
+        poll_fn(|cx| self.budget.poll_turn(cx)).await;
         while values.size_hint().1 != Some(0) {
             let permit = match self.reserve_now() {
                 Some(permit) => permit,
@@ -419,18 +419,18 @@ impl<T> Sender<T> {
     pub fn downgrade(&self) -> WeakSender<T> {
         WeakSender {
             producer: self.producer.downgrade(),
-            look: self.look.share(),
+            look: self.look.another(),
         }
     }
 
     /// Room for one message, if there is some at once and it is not the neighbours' turn.
     #[inline]
     fn reserve_now(&self) -> Option<Permit<'_, T>> {
-        if budget::is_spent() {
+        if budget::left() == 0 {
             return None;
         }
         self.producer.room().reserve().ok()?;
-        budget::spend();
+        budget::spend_many(1);
         Some(Permit::new(self))
     }
 
@@ -480,21 +480,20 @@ impl<T> Sender<T> {
         free: impl Fn() -> Result<R, Refused>,
         called: impl FnOnce() -> Result<R, Closed>,
     ) -> Poll<Result<R, Closed>> {
-        if place.is_none() {
+        let is_new = place.is_none();
+        if is_new {
             ready!(self.budget.poll_proceed(cx));
             match free() {
-                Ok(room) => {
-                    budget::spend();
-                    return Poll::Ready(Ok(room));
-                }
-                Err(Refused::Closed) => {
-                    budget::spend();
-                    return Poll::Ready(Err(Closed));
-                }
+                Ok(room) => return Poll::Ready(Ok(room)),
+                Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
                 Err(Refused::Full) => {}
             }
         }
-        self.poll_turn(place, look, cx, free, called)
+        let polled = self.poll_turn(place, look, cx, free, called);
+        if is_new && polled.is_pending() {
+            budget::give_back();
+        }
+        polled
     }
 
     fn poll_turn<R>(
@@ -512,21 +511,13 @@ impl<T> Sender<T> {
             let found = std::mem::take(&mut may_look) && look.look(|| room.has_changed());
             if !found {
                 match room.poll_turn(place, cx) {
-                    Poll::Pending => {
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(Turned::Called) => {
-                        budget::spend();
-                        return Poll::Ready(called());
-                    }
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Turned::Called) => return Poll::Ready(called()),
                     Poll::Ready(Turned::TryAgain) => {}
                 }
             }
             match free() {
-                Ok(room) => {
-                    budget::spend();
-                    return Poll::Ready(Ok(room));
-                }
+                Ok(room) => return Poll::Ready(Ok(room)),
                 Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
                 Err(Refused::Full) => {}
             }
@@ -551,7 +542,7 @@ impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            look: self.look.share(),
+            look: self.look.another(),
             budget: Budget::new(),
         }
     }
@@ -599,7 +590,7 @@ impl<T> WeakSender<T> {
     pub fn upgrade(&self) -> Option<Sender<T>> {
         Some(Sender {
             producer: self.producer.upgrade()?,
-            look: self.look.share(),
+            look: self.look.another(),
             budget: Budget::new(),
         })
     }
@@ -609,7 +600,7 @@ impl<T> Clone for WeakSender<T> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            look: self.look.share(),
+            look: self.look.another(),
         }
     }
 }

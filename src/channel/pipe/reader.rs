@@ -156,18 +156,13 @@ impl Reader {
         ready!(self.budget.poll_proceed(cx));
         loop {
             match self.next_chunk() {
-                Ok(()) => {
-                    budget::spend();
-                    return Poll::Ready(true);
-                }
-                Err(TryRecvError::Closed) => {
-                    budget::spend();
-                    return Poll::Ready(false);
-                }
+                Ok(()) => return Poll::Ready(true),
+                Err(TryRecvError::Closed) => return Poll::Ready(false),
                 Err(TryRecvError::Empty) => {}
             }
             let (look, chunks) = (&mut self.look, &mut self.chunks);
             if !look.look(|| chunks.is_ready()) && chunks.park(cx.waker()) {
+                budget::give_back();
                 return Poll::Pending;
             }
         }

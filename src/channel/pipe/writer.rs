@@ -234,7 +234,6 @@ impl Writer {
         ready!(self.budget.poll_proceed(cx));
         loop {
             if self.chunks.is_closed() {
-                budget::spend();
                 return Poll::Ready(Err(broken_pipe()));
             }
             let (flow, chunks) = (&self.flow, &self.chunks);
@@ -246,10 +245,10 @@ impl Writer {
                 .look(|| flow.has_room(weight) || chunks.is_closed())
                 && flow.park(weight, cx.waker())
             {
+                budget::give_back();
                 return Poll::Pending;
             }
         }
-        budget::spend();
         Poll::Ready(Ok(()))
     }
 
@@ -283,14 +282,14 @@ impl Writer {
         if total == 0 {
             return Poll::Ready(Ok(0));
         }
-        ready!(self.budget.poll_proceed(cx));
+        ready!(self.budget.poll_turn(cx));
         // What is gathered takes no more than it has taken at first.
         let small = self.flow.share().min(gathered::MOST);
         if self.gathers
             && !self.chunks.is_closed()
             && self.gathered.append(total, slices.clone(), small)
         {
-            budget::spend();
+            budget::spend_many(1);
             return Poll::Ready(Ok(total));
         }
         ready!(self.poll_room(cx, self.flow.share()))?;

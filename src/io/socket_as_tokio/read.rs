@@ -45,7 +45,6 @@ impl Reader {
         }
         if self.ended {
             ready!(self.budget.poll_proceed(cx));
-            budget::spend();
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -59,12 +58,15 @@ impl Reader {
                 Ok(_) => self.look = buf.remaining() == 0 || self.closing || !S::SHORT_IS_ALL,
                 Err(ref error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.look = false;
+                    budget::give_back();
                     continue;
                 }
-                Err(ref error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(ref error) if error.kind() == io::ErrorKind::Interrupted => {
+                    budget::give_back();
+                    continue;
+                }
                 Err(_) => {}
             }
-            budget::spend();
             return Poll::Ready(received.map(|_| ()));
         }
     }

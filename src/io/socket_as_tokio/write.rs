@@ -55,7 +55,6 @@ impl Writer {
         if slices.iter().all(|slice| slice.is_empty()) {
             // As with Tokio: the kernel asks the socket for nothing then, be it shut down or not.
             ready!(self.budget.poll_proceed(cx));
-            budget::spend();
             return Poll::Ready(Ok(0));
         }
         self.poll_send(link, cx, || send_vectored(&link.socket, slices))
@@ -75,11 +74,9 @@ impl Writer {
             match send() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    budget::spend();
-                    return Poll::Ready(result);
-                }
+                result => return Poll::Ready(result),
             }
+            budget::give_back();
         }
     }
 
