@@ -223,6 +223,23 @@ where
     })
 }
 
+/// Has each connection served by the task that `spawn` makes for it, and waits for all.
+async fn all_of<T, E>(
+    streams: Vec<std::net::TcpStream>,
+    spawn: impl Fn(compio::net::TcpStream) -> T,
+) where
+    T: Future<Output = Result<(), E>>,
+    E: std::fmt::Debug,
+{
+    let sockets = streams
+        .into_iter()
+        .map(|stream| compio::net::TcpStream::from_std(stream).expect("a socket"));
+    let tasks: Vec<_> = sockets.map(spawn).collect();
+    for task in tasks {
+        task.await.expect("a handler");
+    }
+}
+
 /// Serves on a Compio runtime with the pool's ring flags, a task for each connection.
 pub(super) fn on_compio<F>(
     load: Load,
@@ -233,16 +250,8 @@ where
 {
     serve(load, move |streams, meter| {
         tuned_runtime().block_on(async {
-            let tasks: Vec<_> = streams
-                .into_iter()
-                .map(|stream| {
-                    let stream = compio::net::TcpStream::from_std(stream).expect("a socket");
-                    compio::runtime::spawn(handler(stream, load, meter.clone()))
-                })
-                .collect();
-            for task in tasks {
-                task.await.expect("a handler");
-            }
+            let spawn = |stream| compio::runtime::spawn(handler(stream, load, meter.clone()));
+            all_of(streams, spawn).await;
         });
     })
 }
@@ -259,16 +268,8 @@ where
     serve(load, move |streams, meter| {
         let dual = landbridge::context::DualRuntime::new().expect("a dual runtime");
         dual.block_on(async {
-            let tasks: Vec<_> = streams
-                .into_iter()
-                .map(|stream| {
-                    let stream = compio::net::TcpStream::from_std(stream).expect("a socket");
-                    landbridge::rt::spawn_local(handler(stream, load, meter.clone()))
-                })
-                .collect();
-            for task in tasks {
-                task.await.expect("a handler");
-            }
+            let spawn = |stream| landbridge::rt::spawn_local(handler(stream, load, meter.clone()));
+            all_of(streams, spawn).await;
         });
     })
 }
@@ -293,16 +294,8 @@ where
             let compio = Runtime::new().expect("a Compio runtime");
             let both = RuntimeCompat::<TokioAdapter>::new(compio).expect("an adapter");
             both.execute(async {
-                let tasks: Vec<_> = streams
-                    .into_iter()
-                    .map(|stream| {
-                        let stream = compio::net::TcpStream::from_std(stream).expect("a socket");
-                        compio::runtime::spawn(handler(stream, load, meter.clone()))
-                    })
-                    .collect();
-                for task in tasks {
-                    task.await.expect("a handler");
-                }
+                let spawn = |stream| compio::runtime::spawn(handler(stream, load, meter.clone()));
+                all_of(streams, spawn).await;
             })
             .await;
         });
