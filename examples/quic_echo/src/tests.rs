@@ -1,0 +1,1 @@
+//! What the demonstration cannot show about itself.
