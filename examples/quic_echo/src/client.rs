@@ -65,8 +65,7 @@ impl Client {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![self.alpn.clone()];
-        let tls =
-            QuicClientConfig::try_from(tls).map_err(|_| ClientError::NoInitialCipherSuite)?;
+        let tls = QuicClientConfig::try_from(tls).map_err(|_| ClientError::NoInitialCipherSuite)?;
 
         let mut transport = TransportConfig::default();
         let idle = IdleTimeout::try_from(self.idle).map_err(|_| ClientError::IdleTimeout)?;

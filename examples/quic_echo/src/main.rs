@@ -94,7 +94,11 @@ fn run(options: Options) -> Result<(), Error> {
         let log = server.ends().map(|mut ends| {
             tokio::spawn(async move {
                 while let Some(end) = ends.recv().await {
-                    let what = if end.established { "" } else { " in its handshake" };
+                    let what = if end.established {
+                        ""
+                    } else {
+                        " in its handshake"
+                    };
                     println!("{}{what}: {}", end.peer, end.why);
                 }
             })
