@@ -1,0 +1,88 @@
+//! The storage as a process of its own, started by this one.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{self, ChildStdout, Command},
+};
+
+/// A storage process. Dropped, it is killed.
+pub(super) struct Child {
+    child: process::Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Child {
+    /// Resolves once the process listens.
+    pub(super) async fn start(socket: &Path, dir: &Path, more: &[&str]) -> io::Result<Self> {
+        let mut args: Vec<OsString> = vec!["storage".into()];
+        args.extend(["--socket".into(), socket.into(), "--dir".into(), dir.into()]);
+        // However this process ends, that one does not outlive it.
+        args.push("--until-stdin-closes".into());
+        args.extend(more.iter().map(Into::into));
+        let mut child = this_program(&args)?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut child = Self {
+            child,
+            output: BufReader::new(output).lines(),
+        };
+        child.says("listening on ").await?;
+        Ok(child)
+    }
+
+    /// Waits until it has said so.
+    pub(super) async fn says(&mut self, text: &str) -> io::Result<()> {
+        while let Some(line) = self.output.next_line().await? {
+            if line.contains(text) {
+                return Ok(());
+            }
+        }
+        let ended = format!("the storage has ended without having said {text:?}");
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, ended))
+    }
+
+    /// `SIGKILL`, and it is gone when this returns.
+    pub(super) async fn kill(mut self) -> io::Result<()> {
+        self.child.kill().await
+    }
+
+    /// `SIGTERM`, as an orchestrator sends it.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(kill_process(
+            pid.ok_or(io::ErrorKind::NotFound)?,
+            Signal::TERM,
+        )?)
+    }
+
+    pub(super) async fn ended(mut self) -> io::Result<ExitStatus> {
+        // `wait` closes its standard input, which would end it as well: it has been asked before.
+        self.child.wait().await
+    }
+}
+
+#[cfg(not(test))]
+fn this_program(args: &[OsString]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(args);
+    Ok(command)
+}
+
+#[cfg(test)]
+fn this_program(args: &[OsString]) -> io::Result<Command> {
+    crate::tests::child::command(args)
+}
