@@ -4,6 +4,7 @@ mod child;
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -158,7 +159,8 @@ pub(crate) struct Demo {
     dir: PathBuf,
     /// None while there is none.
     storage: Option<Child>,
-    front: Front,
+    addr: SocketAddr,
+    front: Option<Front>,
     /// A way to the storage that is not the front's.
     link: Link,
     client: Client,
@@ -171,9 +173,11 @@ impl Demo {
         let storage = start_storage(&dir, plan).await?;
         let mut config = front::Config::new(([127, 0, 0, 1], 0).into(), dir.join("storage.sock"));
         config.connections = CONNECTIONS;
+        let front = Front::start(&config).await?;
         Ok(Self {
             storage: Some(storage),
-            front: Front::start(&config).await?,
+            addr: front.addr(),
+            front: Some(front),
             link: Link::new(&config.storage, 1)?,
             client: Client::builder().no_proxy().build()?,
             objects: Vec::new(),
@@ -181,15 +185,26 @@ impl Demo {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn storage(&self) -> Result<&Child> {
+        let storage = self.storage.as_ref();
+        storage.ok_or_else(|| DemoError::Mismatch("there is no storage".to_owned()))
+    }
+
+    pub(crate) fn take_front(&mut self) -> Result<Front> {
+        let front = self.front.take();
+        front.ok_or_else(|| DemoError::Mismatch("there is no front".to_owned()))
+    }
+
     fn take_storage(&mut self) -> Result<Child> {
         let storage = self.storage.take();
         storage.ok_or_else(|| DemoError::Mismatch("there is no storage".to_owned()))
     }
 
-    async fn end(mut self) -> Result<()> {
+    pub(crate) async fn end(mut self) -> Result<()> {
         let storage = self.take_storage()?;
         // A connection that a client keeps, and that is idle, does not hold up the end.
-        if !self.front.drain(front::GRACE).await {
+        if !self.take_front()?.drain(front::GRACE).await {
             return mismatch("the front has not ended in time");
         }
         storage.terminate()?;
@@ -199,16 +214,21 @@ impl Demo {
         )
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("http://{}{path}", self.front.addr());
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://{}{path}", self.addr);
         self.client.request(method, url)
     }
 
-    fn object(&self, method: Method, name: &str) -> RequestBuilder {
+    pub(crate) fn object(&self, method: Method, name: &str) -> RequestBuilder {
         self.request(method, &format!("/objects/{name}"))
     }
 
-    async fn put(&self, name: &str, content: &Bytes, status: StatusCode) -> Result<HeaderValue> {
+    pub(crate) async fn put(
+        &self,
+        name: &str,
+        content: &Bytes,
+        status: StatusCode,
+    ) -> Result<HeaderValue> {
         let answer = self
             .object(Method::PUT, name)
             .body(content.clone())
@@ -218,7 +238,7 @@ impl Demo {
     }
 
     /// Reads an object, and compares.
-    async fn get(&self, name: &str, content: &Bytes) -> Result<u64> {
+    pub(crate) async fn get(&self, name: &str, content: &Bytes) -> Result<u64> {
         let answer = self.object(Method::GET, name).send().await?;
         let got = expect(answer, StatusCode::OK)?.bytes().await?;
         check(got == content, || format!("{name} is not what was stored"))?;
@@ -235,7 +255,7 @@ impl Demo {
     }
 
     /// Waits until the storage says so. Bounded by the plan's timeout.
-    async fn until(&self, so: impl Fn(&StatusReply) -> bool) -> Result<()> {
+    pub(crate) async fn until(&self, so: impl Fn(&StatusReply) -> bool) -> Result<()> {
         while !so(&self.status().await?) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -582,7 +602,7 @@ impl Demo {
     }
 
     /// An upload that has begun, and waits for its last piece.
-    async fn hold(&self, name: &str, millis: Option<u64>) -> Result<Held> {
+    pub(crate) async fn hold(&self, name: &str, millis: Option<u64>) -> Result<Held> {
         let content = content(name.len() as u64, 300_000);
         let (mut pieces, body) = mpsc::channel(0);
         let mut put = self.object(Method::PUT, name);
@@ -603,7 +623,7 @@ impl Demo {
     }
 }
 
-struct Held {
+pub(crate) struct Held {
     name: String,
     content: Bytes,
     pieces: mpsc::Sender<Bytes>,
@@ -611,7 +631,7 @@ struct Held {
 }
 
 impl Held {
-    async fn finish(mut self) -> Result<(String, Bytes, Response)> {
+    pub(crate) async fn finish(mut self) -> Result<(String, Bytes, Response)> {
         let rest = self.content.slice(self.content.len() / 2..);
         _ = self.pieces.send(rest).await;
         drop(self.pieces);
@@ -682,7 +702,7 @@ fn pieces(content: &Bytes) -> impl Iterator<Item = Bytes> {
 }
 
 /// Bytes that are nowhere the same.
-fn content(seed: u64, length: usize) -> Bytes {
+pub(crate) fn content(seed: u64, length: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -700,7 +720,7 @@ fn tag(answer: &Response) -> Result<HeaderValue> {
     tag.ok_or_else(|| DemoError::Mismatch("an answer without an entity tag".to_owned()))
 }
 
-fn expect(answer: Response, status: StatusCode) -> Result<Response> {
+pub(crate) fn expect(answer: Response, status: StatusCode) -> Result<Response> {
     check(answer.status() == status, || {
         format!(
             "{} was answered with {}, not {status}",

@@ -63,7 +63,7 @@ pub(crate) const READYZ: &str = "/readyz";
 /// What a client sends that wants its answer sooner.
 pub(crate) const X_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-timeout-ms");
 /// How long the storage may take to say that it is well.
-const CHECK: Duration = Duration::from_secs(1);
+pub(crate) const CHECK: Duration = Duration::from_secs(1);
 /// The largest chunk in a message, in bytes; tonic takes messages of up to 4 MiB.
 const CHUNK: usize = 256 * 1024;
 /// How much of a refused upload is read after the answer, so that the client gets to read it.

@@ -187,7 +187,7 @@ impl Server {
 /// left behind.
 fn listen_on(path: &Path) -> io::Result<StdListener> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => StdListener::bind(path),
     }
 }

@@ -14,14 +14,14 @@ use tokio::{
 };
 
 /// A storage process. Dropped, it is killed.
-pub(super) struct Child {
+pub(crate) struct Child {
     child: process::Child,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Child {
     /// Resolves once the process listens.
-    pub(super) async fn start(socket: &Path, dir: &Path, more: &[&str]) -> io::Result<Self> {
+    pub(crate) async fn start(socket: &Path, dir: &Path, more: &[&str]) -> io::Result<Self> {
         let mut args: Vec<OsString> = vec!["storage".into()];
         args.extend(["--socket".into(), socket.into(), "--dir".into(), dir.into()]);
         // However this process ends, that one does not outlive it.
@@ -42,7 +42,7 @@ impl Child {
     }
 
     /// Waits until it has said so.
-    pub(super) async fn says(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) async fn says(&mut self, text: &str) -> io::Result<()> {
         while let Some(line) = self.output.next_line().await? {
             if line.contains(text) {
                 return Ok(());
@@ -53,23 +53,24 @@ impl Child {
     }
 
     /// `SIGKILL`, and it is gone when this returns.
-    pub(super) async fn kill(mut self) -> io::Result<()> {
+    pub(crate) async fn kill(mut self) -> io::Result<()> {
         self.child.kill().await
     }
 
     /// `SIGTERM`, as an orchestrator sends it.
-    pub(super) fn terminate(&self) -> io::Result<()> {
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        self.send(Signal::TERM)
+    }
+
+    pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
         let pid = self
             .child
             .id()
             .and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(kill_process(
-            pid.ok_or(io::ErrorKind::NotFound)?,
-            Signal::TERM,
-        )?)
+        Ok(kill_process(pid.ok_or(io::ErrorKind::NotFound)?, signal)?)
     }
 
-    pub(super) async fn ended(mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn ended(mut self) -> io::Result<ExitStatus> {
         // `wait` closes its standard input, which would end it as well: it has been asked before.
         self.child.wait().await
     }
