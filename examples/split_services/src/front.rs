@@ -66,6 +66,8 @@ pub(crate) const X_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-timeout-m
 pub(crate) const CHECK: Duration = Duration::from_secs(1);
 /// The largest chunk in a message, in bytes; tonic takes messages of up to 4 MiB.
 const CHUNK: usize = 256 * 1024;
+/// How long connections have to end when everything was cut off.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How much of a refused upload is read after the answer, so that the client gets to read it.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -97,10 +99,20 @@ pub(crate) enum FrontError {
     Link(#[from] LinkError),
 }
 
+/// How far the front has come. Only goes on, never back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// No new connections; what was asked goes on.
+    Draining,
+    /// What still goes on is cut off.
+    Closing,
+}
+
 /// A front that runs. Dropped without [`drain`](Self::drain), it cuts everything off.
 pub(crate) struct Front {
     addr: SocketAddr,
-    drain: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     serving: JoinHandle<io::Result<()>>,
 }
 
@@ -113,18 +125,17 @@ impl Front {
         // Head and body of an answer come from two messages, and are two writes: without this, the second waits
         // for the client's acknowledgement of the first, 40 ms.
         let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
-        let (drain, draining) = watch::channel(false);
+        let (phase, now) = watch::channel(Phase::Serving);
         let app = App {
             link: Link::new(&config.storage, config.connections)?,
             timeout: config.timeout,
-            draining: draining.clone(),
+            phase: now,
         };
-        let mut draining = draining;
-        let serve = axum::serve(listener, router(app))
-            .with_graceful_shutdown(async move { _ = draining.wait_for(|drain| *drain).await });
+        let serve = axum::serve(listener, router(app.clone()))
+            .with_graceful_shutdown(async move { app.reached(Phase::Draining).await });
         Ok(Self {
             addr,
-            drain,
+            phase,
             serving: tokio::spawn(serve.into_future()),
         })
     }
@@ -135,9 +146,14 @@ impl Front {
 
     /// Ends the front: no new connections, and what was asked before has `grace` to be answered. Whether it was.
     pub(crate) async fn drain(mut self, grace: Duration) -> bool {
-        self.drain.send_replace(true);
+        self.phase.send_replace(Phase::Draining);
         let finished = timeout(grace, &mut self.serving).await.is_ok();
-        self.serving.abort();
+        if !finished {
+            // Connections are tasks of their own: to abort `serving` alone would leave them at their work.
+            self.phase.send_replace(Phase::Closing);
+            _ = timeout(CLOSE, &mut self.serving).await;
+            self.serving.abort();
+        }
         finished
     }
 }
@@ -146,7 +162,7 @@ impl Front {
 struct App {
     link: Link,
     timeout: Duration,
-    draining: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 }
 
 fn router(app: App) -> Router {
@@ -159,7 +175,7 @@ fn router(app: App) -> Router {
 
 /// COPY: readiness is not liveness. The front is no better for being killed when its storage is away.
 async fn readyz(State(app): State<App>) -> Result<&'static str, Refusal> {
-    if *app.draining.borrow() {
+    if *app.phase.borrow() >= Phase::Draining {
         return Err(Status::unavailable("the front is ending").into());
     }
     match app.link.is_serving(CHECK).await {
@@ -186,13 +202,24 @@ async fn object(State(app): State<App>, Path(name): Path<String>, request: Reque
             )),
         }
     };
-    match answer.await {
+    let answer = tokio::select! {
+        answer = answer => answer,
+        // With the call goes what the storage does for it.
+        () = app.reached(Phase::Closing) => Err(Status::unavailable("the front is ending").into()),
+    };
+    match answer {
         Ok(response) => response,
         Err(refusal) => refusal.into_response_after(body),
     }
 }
 
 impl App {
+    /// Resolves when the front comes to `phase`.
+    async fn reached(&self, phase: Phase) {
+        // An error: the front was dropped, and cuts everything off.
+        _ = self.phase.clone().wait_for(|now| *now >= phase).await;
+    }
+
     fn deadline(&self, headers: &HeaderMap) -> Result<Deadline, Refusal> {
         let Some(text) = headers.get(X_TIMEOUT_MS) else {
             return Ok(Deadline::after(self.timeout));
@@ -247,7 +274,11 @@ impl App {
         let Some(get_reply::Part::Head(meta)) = first.and_then(|reply| reply.part) else {
             return Err(Status::internal("the storage has not said what it sends").into());
         };
-        let mut response = Response::new(Body::from_stream(stream::unfold(Some(replies), next)));
+        let cut = self.clone();
+        let bytes = stream::unfold(Some(replies), next)
+            .take_until(async move { cut.reached(Phase::Closing).await });
+        // Cut off, it is shorter than its length, and the client sees it.
+        let mut response = Response::new(Body::from_stream(bytes));
         describe(response.headers_mut(), &meta)?;
         Ok(response)
     }

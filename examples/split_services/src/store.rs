@@ -354,9 +354,9 @@ impl Upload {
 
     /// Leaves nothing behind. (If even this fails, the next start removes it.)
     pub(crate) async fn undo(self) {
-        self.store.undone.fetch_add(1, Relaxed);
         _ = self.file.close().await;
         _ = compio::fs::remove_file(&self.path).await;
+        self.store.undone.fetch_add(1, Relaxed);
     }
 }
 

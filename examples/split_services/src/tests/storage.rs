@@ -213,8 +213,12 @@ async fn an_upload_goes_with_its_caller() {
             if whole {
                 drop(client);
             }
-            while status(&mut watching).await.uploads_undone < n {}
-            assert_eq!(status(&mut watching).await.in_flight, 0);
+            loop {
+                let said = status(&mut watching).await;
+                if (said.uploads_undone, said.in_flight) == (n, 0) {
+                    break;
+                }
+            }
             assert_eq!(files(&config, "incoming"), 0);
             drop(messages);
         }
