@@ -33,6 +33,25 @@
 //! | `StoreError` | `Status`; what happened on the way there is `UNAVAILABLE` |
 //! | dropping the future cancels | so it does: HTTP/2 resets the stream, tonic drops the call |
 //!
+//! Measured by the demonstration, on a virtual machine of 2 processors (Linux 6.18), not quite quiet; the range of three
+//! runs' medians of 5 rounds in turns. One request at a time, 4096 bytes from a file; the front has one thread for each
+//! processor, the storage 2; the CPU time is that of the front's process, the client in it included.
+//!
+//! | | a request | us of CPU |
+//! |---|---|---|
+//! | the same storage in this process, by `pool.run` | 51 to 64 us | 44 to 48 |
+//! | in the other process, by gRPC | 165 to 182 us | 119 to 123 |
+//! | the front alone (`/healthz`), by HTTP | 84 to 96 us | 77 to 86 |
+//! | front and storage, by HTTP | 328 to 359 us | 257 to 278 |
+//!
+//! 48 MiB go in, and are on the disk, with 342 to 374 MiB/s, and come out with 417 to 449; the storage is started
+//! again, and answers, within 10 to 20 ms. So the second process costs about 110 us for each request, three times what
+//! the crossing within one costs: most of it is HTTP/2 and tonic, and wake-ups on both sides. If nothing asks for two
+//! processes, take one.
+//!
+//! Three things that are easy to overlook, and that the demonstration has met: hyper's server wants `TCP_NODELAY` (or
+//! the body of each small answer comes 40 ms late), tonic's client tells its own timeout as `CANCELLED` and a killed
+//! peer as `UNKNOWN`, and to abort `axum::serve` leaves its connections alive.
 
 #[cfg(not(unix))]
 compile_error!("Unix sockets and signals; `--exclude split_services` builds the rest");
