@@ -1,0 +1,3 @@
+//! What the demonstration cannot show about itself.
+
+pub(crate) mod child;
