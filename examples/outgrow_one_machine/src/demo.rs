@@ -182,19 +182,29 @@ async fn shared(
     let mut feeder = streams::Feeder::new(config.clone(), Handle::current())?;
     feeder.put(jobs).await?;
 
-    // The first is killed with jobs in its hands, before the others are there to see it.
-    let killed = kill_one_at_work(plan, redis, &config, files, &mut own).await?;
+    let (lease, threads) = (plan.lease.as_millis().to_string(), THREADS.to_string());
+    let more = ["--lease", &lease, "--threads", &threads];
+    let start = async |name: String| Worker::start(&name, &redis.url, files, &more).await;
+    let mut victims = 0;
+    let mut victim = start(format!("victim-{victims}")).await?;
+    let mut workers = Vec::new();
+    for n in 1..PROCESSES {
+        workers.push(start(format!("worker-{n}")).await?);
+    }
+    let killed = loop {
+        let killed = kill_at_work(victim, &config, &mut own).await?;
+        if !killed.is_empty() {
+            break killed;
+        }
+        // It was just between two jobs.
+        victims += 1;
+        victim = start(format!("victim-{victims}")).await?;
+    };
     writeln!(
         out,
         "one process was killed with {} jobs in its hands",
         killed.len()
     )?;
-    let (lease, threads) = (plan.lease.as_millis().to_string(), THREADS.to_string());
-    let more = ["--lease", &lease, "--threads", &threads];
-    let mut workers = Vec::new();
-    for n in 1..PROCESSES {
-        workers.push(Worker::start(&format!("worker-{n}"), &redis.url, files, &more).await?);
-    }
     let verdicts = feeder.verdicts(number).await?;
     check_verdicts(&verdicts, expected)?;
 
@@ -208,7 +218,7 @@ async fn shared(
             format!("{name} has not ended well")
         })?;
     }
-    let left: usize = cmd("XLEN").arg(config.jobs()).query_async(&mut own).await?;
+    let left = left(&config, &mut own).await?;
     check(left == 0, || format!("{left} jobs are still in the stream"))?;
     check(
         pending(&config, &mut own).await?.is_empty(),
@@ -230,34 +240,27 @@ async fn shared(
 }
 
 /// The ids of the jobs that it had begun, and nobody has acknowledged.
-async fn kill_one_at_work(
-    plan: &Plan,
-    redis: &Redis,
+async fn kill_at_work(
+    worker: Worker,
     config: &Config,
-    files: &Path,
     own: &mut MultiplexedConnection,
 ) -> Result<BTreeSet<String>> {
-    let lease = plan.lease.as_millis().to_string();
-    for attempt in 0.. {
-        let name = format!("worker-0-{attempt}");
-        let worker = Worker::start(
-            &name,
-            &redis.url,
-            files,
-            &["--lease", &lease, "--threads", "1"],
-        )
-        .await?;
-        while begun_by(&name, config, own).await?.is_empty() {}
-        worker.kill().await?;
-        // What it had sent before is with Redis, or never will be. It may just have been between two jobs.
-        let begun = begun_by(&name, config, own).await?;
-        let pending = pending(config, own).await?;
-        let in_hands: BTreeSet<_> = begun.intersection(&pending).cloned().collect();
-        if !in_hands.is_empty() {
-            return Ok(in_hands);
-        }
+    let name = worker.name.clone();
+    while begun_by(&name, config, own).await?.is_empty() {
+        check(
+            left(config, own).await? > 0,
+            || "all was done before one could be killed",
+        )?;
     }
-    mismatch("no process could be killed at its work")
+    worker.kill().await?;
+    // What it had sent is with Redis, and comes before what is asked now.
+    let begun = begun_by(&name, config, own).await?;
+    let pending = pending(config, own).await?;
+    Ok(begun.intersection(&pending).cloned().collect())
+}
+
+async fn left(config: &Config, own: &mut MultiplexedConnection) -> Result<usize> {
+    Ok(cmd("XLEN").arg(config.jobs()).query_async(own).await?)
 }
 
 async fn begun_by(

@@ -226,7 +226,10 @@ fn say(verdicts: &BTreeMap<String, Verdict>) -> Result<(), Error> {
         }
     }
     match wrong {
-        0 => Ok(println!("{} files, all intact", verdicts.len())),
+        0 => {
+            println!("{} files, all intact", verdicts.len());
+            Ok(())
+        }
         _ => Err(format!("{wrong} of {} files are not what they were", verdicts.len()).into()),
     }
 }
