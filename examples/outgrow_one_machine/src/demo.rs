@@ -49,8 +49,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn full() -> Self {
         Self {
-            files: 300,
-            longest: 2 << 20,
+            files: 240,
+            longest: 1 << 20,
             lease: Duration::from_secs(1),
             rounds: 5,
             jobs: 500,

@@ -37,7 +37,7 @@ use crate::{
 /// The group that all workers belong to.
 pub(crate) const GROUP: &str = "workers";
 /// How often a job is begun at most.
-const MOST_BEGINNINGS: u64 = 5;
+pub(crate) const MOST_BEGINNINGS: u64 = 5;
 /// How long Redis may take to answer; [`WAIT`] included.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How often a producer asks for what has come.
@@ -191,8 +191,13 @@ impl Producer for Feeder {
         let key = self.redis.config.verdicts(&self.run);
         let mut count = cmd("HLEN");
         count.arg(&key);
-        while self.redis.ask::<usize>(&count).await? < number {
-            sleep(ASK).await;
+        loop {
+            match self.redis.ask::<usize>(&count).await {
+                Ok(there) if there >= number => break,
+                // The workers go on without us.
+                Err(error) if !error.is_temporary() => return Err(error),
+                _ => sleep(ASK).await,
+            }
         }
         let mut all = cmd("HGETALL");
         all.arg(&key);
