@@ -31,6 +31,15 @@
 //! | a process that dies takes all jobs with it | its jobs are somebody else's after a lease |
 //! | a job is done once | begun at least once, acknowledged once: it must bear to be begun again |
 //!
+//! Measured by the demonstration, on a virtual machine of 2 processors (Linux 6.18, Redis 7.0 on it), not quite quiet; the
+//! range of six runs' medians of 5 rounds. A job reads a file of 16 bytes; 2 workers on Compio; CPU without Redis's own.
+//!
+//! | queue | a job | us of CPU |
+//! |---|---|---|
+//! | a channel | 16 to 19 us, nearly all of it the file | 18 to 24 |
+//! | a stream of Redis | 132 to 217 us: three questions, one after the other | 80 to 169 |
+//!
+//! So a job that takes a millisecond does not notice the move, and one of a few microseconds should be a batch of them.
 
 #[cfg(not(unix))]
 compile_error!("SIGTERM is for Unix; `--exclude outgrow_one_machine` builds the rest");
