@@ -55,6 +55,7 @@ mod work;
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     ffi::OsString,
     fs,
     future::Future,
@@ -179,7 +180,7 @@ fn run(command: Command) -> Result<(), Error> {
                     }
                     println!("draining");
                     stop.send_replace(true);
-                    std::future::pending().await
+                    std::future::pending::<Infallible>().await
                 };
                 let (tokio, redis, consumer) = (Handle::current(), work.redis, work.consumer);
                 let crew = crew(&pool, &work.dir, stopped, move |index| {
@@ -189,7 +190,7 @@ fn run(command: Command) -> Result<(), Error> {
                 println!("working");
                 let tally = tokio::select! {
                     tally = crew => tally?,
-                    () = asked => unreachable!("it only says so"),
+                    never = asked => match never {},
                 };
                 pool.shutdown().await;
                 println!("done: {}, too late: {}", tally.done, tally.late);

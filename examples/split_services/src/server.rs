@@ -207,13 +207,14 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _)) => {
-                let socket = handoff::unix_to_std(socket)?;
-                if let Some(worker) = turn.next() {
-                    // A worker that is gone takes its connections with it: the client connects again.
+            Ok((socket, _)) => match (handoff::unix_to_std(socket), turn.next()) {
+                // A worker that is gone takes its connections with it: the client connects again.
+                (Ok(socket), Some(worker)) => {
                     _ = worker.call(async move |worker| worker.serve(socket)).await;
                 }
-            }
+                (Err(error), _) => eprintln!("a connection was not handed over: {error}"),
+                (_, None) => return Ok(()),
+            },
             Err(error) => {
                 eprintln!("a connection was not accepted: {error}");
                 sleep(PAUSE).await;
