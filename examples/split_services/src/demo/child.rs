@@ -63,11 +63,22 @@ impl Child {
     }
 
     pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(kill_process(pid.ok_or(io::ErrorKind::NotFound)?, signal)?)
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    /// `SIGSTOP`, and all of its threads stand still when this returns.
+    #[cfg(test)]
+    pub(crate) fn stop(&self) -> io::Result<()> {
+        use rustix::process::{WaitOptions, waitpid};
+
+        self.send(Signal::STOP)?;
+        waitpid(Some(self.pid()?), WaitOptions::UNTRACED)?;
+        Ok(())
+    }
+
+    fn pid(&self) -> io::Result<Pid> {
+        let id = self.child.id().ok_or(io::ErrorKind::NotFound)?;
+        Pid::from_raw(id.cast_signed()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(crate) async fn ended(mut self) -> io::Result<ExitStatus> {

@@ -87,7 +87,7 @@ async fn a_storage_that_stands_still_is_a_504_and_not_ready() -> Result<(), Demo
         let demo = Demo::start(&plan(&[]), dir.path().to_owned()).await?;
         let object = content(1, 1000);
         demo.put("x", &object, StatusCode::CREATED).await?;
-        demo.storage()?.send(Signal::STOP)?;
+        demo.storage()?.stop()?;
         let asked = demo.object(Method::GET, "x").header(X_TIMEOUT_MS, 100);
         expect(asked.send().await?, StatusCode::GATEWAY_TIMEOUT)?;
         let ready = demo.request(Method::GET, READYZ).send().await?;
