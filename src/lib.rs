@@ -149,10 +149,6 @@ pub use pool::{CompioHandle, CompioPool, Driver};
 pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
 
 #[cfg(all(doctest, feature = "net"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
-#[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../docs/spawning.md")]
 struct Spawning;
 
