@@ -118,6 +118,8 @@ pub mod context;
 pub mod error;
 #[cfg(all(feature = "fs", unix))]
 pub mod fs;
+#[cfg(doc)]
+pub mod guide;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[cfg(feature = "shim")]
@@ -148,26 +150,6 @@ pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
 pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
 
-#[cfg(all(doctest, feature = "net"))]
-#[doc = include_str!("../docs/spawning.md")]
-struct Spawning;
-
-#[cfg(all(doctest, feature = "pool"))]
-#[doc = include_str!("../docs/channels.md")]
-struct Channels;
-
-#[cfg(all(doctest, feature = "net"))]
-#[doc = include_str!("../docs/contexts.md")]
-struct Contexts;
-
 #[cfg(all(doctest, feature = "net", unix))]
 #[doc = include_str!("../docs/migrating.md")]
 struct Migrating;
-
-#[cfg(all(doctest, feature = "net", feature = "fs", unix))]
-#[doc = include_str!("../docs/io.md")]
-struct Io;
-
-#[cfg(all(doctest, feature = "net", target_os = "linux"))]
-#[doc = include_str!("../docs/upstream.md")]
-struct Upstream;
