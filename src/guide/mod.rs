@@ -19,45 +19,45 @@
 //! another guide is a file's name, by reference, and `links.md` says what it is here: of two definitions
 //! of a reference, the first one counts.
 //!
-#![doc = include_str!("links.md")]
+#![cfg_attr(not(doctest), doc = include_str!("links.md"))]
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[cfg_attr(any(not(doctest), feature = "net"), doc = include_str!("../../docs/spawning.md"))]
 pub mod spawning {}
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[cfg_attr(any(not(doctest), feature = "net"), doc = include_str!("../../docs/contexts.md"))]
 pub mod contexts {}
 
 // Its examples need other people's crates: `tests/ecosystem` compiles them.
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[cfg_attr(not(doctest), doc = include_str!("../../docs/files.md"))]
 pub mod files {}
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[cfg_attr(
     any(not(doctest), all(feature = "net", feature = "fs", unix)),
     doc = include_str!("../../docs/io.md")
 )]
 pub mod io {}
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[cfg_attr(any(not(doctest), feature = "pool"), doc = include_str!("../../docs/channels.md"))]
 pub mod channels {}
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[doc = include_str!("../../docs/pitfalls.md")]
 pub mod pitfalls {}
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[doc = include_str!("../../docs/comparison.md")]
 pub mod comparison {}
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[doc = include_str!("../../docs/faq.md")]
 pub mod faq {}
 
-#[doc = include_str!("links.md")]
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[cfg_attr(
     any(not(doctest), all(feature = "net", target_os = "linux")),
     doc = include_str!("../../docs/upstream.md")
