@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 8;
 /// Keys of each client, one of which is a counter.
 const KEYS: usize = 16;
 /// Longer than anything here takes, unless it hangs.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {

@@ -65,7 +65,6 @@ type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub(crate) struct Store {
     dir: PathBuf,
-    fs: Fs,
     /// Let go of by the system, whatever ends the process.
     _lock: StdFile,
 }
@@ -102,14 +101,14 @@ impl Store {
         }
         Ok(Self {
             dir: dir.to_path_buf(),
-            fs,
             _lock: lock,
         })
     }
 
     /// A part for each worker of the pool, each with its log.
     pub(crate) async fn recover(&self, pool: &CompioPool) -> Result<(Vec<Part>, Found)> {
-        let (last, logs) = self.current().await?;
+        let fs = &Fs::new(pool);
+        let (last, logs) = self.current(fs).await?;
         let mut found = Found::default();
         let mut maps = vec![Map::new(); pool.workers().len()];
         // All at the same time, wherever there is least to do.
@@ -126,15 +125,21 @@ impl Store {
             }
         }
         found.keys = maps.iter().map(Map::len).sum();
-        Ok((self.begin(pool, last + 1, maps).await?, found))
+        Ok((self.begin(pool, fs, last + 1, maps).await?, found))
     }
 
     /// Writes a generation, and has it count.
-    async fn begin(&self, pool: &CompioPool, number: u64, maps: Vec<Map>) -> Result<Vec<Part>> {
+    async fn begin(
+        &self,
+        pool: &CompioPool,
+        fs: &Fs,
+        number: u64,
+        maps: Vec<Map>,
+    ) -> Result<Vec<Part>> {
         let dir = self.dir.join(number.to_string());
         // Of a start that was interrupted.
-        self.remove(&dir).await?;
-        let made = self.fs.create_dir(&dir).await;
+        Self::remove(fs, &dir).await?;
+        let made = fs.create_dir(&dir).await;
         made.map_err(|error| StoreError::File(dir.clone(), error))?;
         let logs = maps.len();
         let writes = pool.workers().zip(maps).map(|(worker, map)| {
@@ -151,30 +156,30 @@ impl Store {
             sync.await?.map_err(|error| StoreError::File(path, error))?;
         }
         let path = self.dir.join("CURRENT");
-        let named = self.fs.write_atomic(&path, format!("{number} {logs}\n"));
+        let named = fs.write_atomic(&path, format!("{number} {logs}\n"));
         named.await.map_err(|error| StoreError::File(path, error))?;
-        self.remove_all_but(number).await?;
+        self.remove_all_but(fs, number).await?;
         Ok(parts)
     }
 
     /// The generations before; more than one if a start was interrupted.
-    async fn remove_all_but(&self, number: u64) -> Result<()> {
+    async fn remove_all_but(&self, fs: &Fs, number: u64) -> Result<()> {
         let failed = |error| StoreError::File(self.dir.clone(), error);
-        let mut entries = self.fs.read_dir(&self.dir).await.map_err(failed)?;
+        let mut entries = fs.read_dir(&self.dir).await.map_err(failed)?;
         while let Some(entry) = entries.next_entry().await.map_err(failed)? {
             let name = entry.file_name();
             let other = name.to_str().and_then(|name| name.parse::<u64>().ok());
             if other.is_some_and(|other| other != number) {
-                self.remove(&entry.path()).await?;
+                Self::remove(fs, &entry.path()).await?;
             }
         }
         Ok(())
     }
 
     /// The number of the generation that counts, and how many logs it has.
-    async fn current(&self) -> Result<(u64, usize)> {
+    async fn current(&self, fs: &Fs) -> Result<(u64, usize)> {
         let path = self.dir.join("CURRENT");
-        let text = match self.fs.read_to_string(&path).await {
+        let text = match fs.read_to_string(&path).await {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
             Err(error) => return Err(StoreError::File(path, error)),
@@ -185,8 +190,8 @@ impl Store {
         numbers.ok_or(StoreError::Current(path))
     }
 
-    async fn remove(&self, dir: &Path) -> Result<()> {
-        match self.fs.remove_dir_all(dir).await {
+    async fn remove(fs: &Fs, dir: &Path) -> Result<()> {
+        match fs.remove_dir_all(dir).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::File(dir.to_path_buf(), error))
             }
