@@ -99,8 +99,21 @@ fn pool(workers: usize) -> CompioPool {
     CompioPool::builder().threads(workers).build().unwrap()
 }
 
-/// What a start of `workers` shards finds: all keys, and how many bytes it has cut off.
+/// What a start of `workers` shards finds: all keys, and how many bytes it has cut off. Waits for the lock: a process
+/// that is being started has this one's descriptors for a moment, and the demonstration starts some.
 async fn recovered(dir: &Path, workers: usize) -> Result<(Map, u64), StoreError> {
+    let free = async {
+        loop {
+            match try_recovered(dir, workers).await {
+                Err(StoreError::InUse(_)) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    };
+    tokio::time::timeout(LONG, free).await.expect("it is free")
+}
+
+async fn try_recovered(dir: &Path, workers: usize) -> Result<(Map, u64), StoreError> {
     let pool = pool(workers);
     let store = Store::open(dir, &pool).await?;
     let (parts, found) = store.recover(&pool).await?;
@@ -235,7 +248,7 @@ async fn a_start_that_was_interrupted_is_begun_again() {
 async fn a_directory_is_used_by_one_process_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path(), |_| {}).await;
-    let second = recovered(dir.path(), 1).await;
+    let second = try_recovered(dir.path(), 1).await;
     assert!(matches!(second, Err(StoreError::InUse(_))));
     assert!(first.drain().await.unwrap());
     recovered(dir.path(), 1).await.unwrap();
@@ -645,12 +658,7 @@ async fn a_server_that_is_dropped_lets_go_of_everything() {
         !matches!(socket.read(&mut [0; 1]), Ok(1..))
     });
     assert!(ended.await.unwrap());
-    let free = async {
-        while matches!(recovered(dir.path(), 1).await, Err(StoreError::InUse(_))) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LONG, free).await.expect("it is free");
+    recovered(dir.path(), 1).await.unwrap();
 }
 
 /// Whoever mistypes an option must not get the demonstration instead.
