@@ -89,7 +89,7 @@ pub(crate) enum CallError {
     CircuitOpen,
     #[error("{0}; another attempt would not help")]
     Permanent(#[source] AttemptError),
-    #[error("{last}; and so were {attempts} attempts")]
+    #[error("{last}, after {attempts} attempts")]
     GaveUp {
         attempts: usize,
         #[source]
