@@ -192,7 +192,7 @@ pin_project! {
 }
 
 /// [`with`], but without the context on a thread that is about to end.
-fn with_if_possible<R>(handle: &Handle, f: impl FnOnce() -> R) -> R {
+pub(super) fn with_if_possible<R>(handle: &Handle, f: impl FnOnce() -> R) -> R {
     match Handle::try_current() {
         Err(error) if error.is_thread_local_destroyed() => f(),
         _ => with(handle, f),

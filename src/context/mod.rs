@@ -8,7 +8,7 @@
 //! | a program of one thread | both runtimes on it | `DualRuntime` (feature `net`, on Unix) |
 
 #[cfg(all(feature = "net", unix))]
-mod dual;
+pub(crate) mod dual;
 mod in_tokio;
 mod on_thread;
 mod watch;

@@ -88,7 +88,7 @@ pub use placement::Placement;
 pub use reporter::MetricsReporter;
 pub use shutdown::{Shutdown, ShutdownTimeout};
 
-use crate::{channel::Wait, unwind::swallow};
+use crate::{channel::Wait, unwind};
 pub(crate) use blocking::{Blocking, Refusal, Work};
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
@@ -375,7 +375,7 @@ impl PoolShared {
 
     fn order(&self, command: Command) {
         for waker in self.admission.close() {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
         // Before the workers, who look at it when they end.
         self.blocking.close(command == Command::Stop);
