@@ -49,7 +49,7 @@ A TCP proxy. Without --config it starts backends and itself on loopback, checks 
 request costs and ends.
 
   --config FILE    serve by this file until Ctrl-C or SIGTERM; SIGHUP reads it again
-  --workers N      threads that move bytes (default: one for each CPU)
+  --workers N      with --config: threads that move bytes (default: one for each CPU)
   --clients N      connections of the demonstration's load (default: 32)
   --requests N     requests on each of them (default: 2000)
   --help           this text
@@ -138,7 +138,7 @@ impl Options {
 
         let mut options = Self {
             config: None,
-            workers: thread::available_parallelism().map_or(1, NonZero::get),
+            workers: cpus(),
             plan: Plan {
                 clients: 32,
                 requests: 2000,
@@ -154,8 +154,15 @@ impl Options {
                 _ => return Err(arg.unexpected()),
             }
         }
+        if options.config.is_none() && options.workers != cpus() {
+            return Err("--workers is for --config".into());
+        }
         Ok(Some(options))
     }
+}
+
+fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn number(args: &mut lexopt::Parser) -> Result<usize, lexopt::Error> {
