@@ -93,6 +93,7 @@ macro_rules! each_check {
             without_a_backend_the_client_is_reset,
             connections_above_the_limit_wait_their_turn,
             a_client_that_has_ended_is_still_answered_in_full,
+            what_was_sent_arrives_though_the_proxy_is_done,
             a_backend_that_has_ended_is_still_sent_everything,
             a_reset_is_passed_on_as_a_reset,
             counts_are_right_after_resets,

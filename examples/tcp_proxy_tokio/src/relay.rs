@@ -18,7 +18,7 @@ pub(crate) async fn serve(mut session: Session, client: TcpStream) {
         Ok(None) => End::NoBackend,
         Err(error) => End::Failed(error.kind()),
     };
-    // Who is counted as gone shall be gone.
+    // The socket first, then what is said of it.
     drop(client);
     session.ends(end);
 }
