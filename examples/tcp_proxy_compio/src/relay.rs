@@ -56,17 +56,15 @@ async fn copy(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<u64> {
         let (read, written);
         BufResult(read, buffer) = from.read(buffer).await;
         match read? {
-            0 => break,
+            0 => {
+                to.shutdown().await?;
+                return Ok(copied);
+            }
             n => copied += n as u64,
         }
         BufResult(written, buffer) = to.write_all(buffer).await;
         written?;
         buffer.clear();
-    }
-    match to.shutdown().await {
-        // It has gone away meanwhile, which its own direction sees.
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(copied),
-        done => done.map(|()| copied),
     }
 }
 
