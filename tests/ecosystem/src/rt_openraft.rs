@@ -10,6 +10,8 @@ use std::panic::{catch_unwind, resume_unwind};
 use landbridge::CompioPool;
 use openraft_rt::{AsyncRuntime, testing::Suite};
 
+#[cfg(unix)]
+use crate::rt_openraft_runtime::Dual;
 use crate::{
     rt_openraft_runtime::{
         AttachedCompio, Compio, Over, Place, TokioCurrentThread, TokioManyThreads,
@@ -49,6 +51,16 @@ fn openrafts_suite_passes_on_an_attached_compio() {
     suite::<AttachedCompio<false>>();
     if has_io_uring() {
         suite::<AttachedCompio<true>>();
+    }
+}
+
+/// Where both runtimes are, one of the two timers and one kind of task has to be chosen.
+#[cfg(unix)]
+#[test]
+fn openrafts_suite_passes_on_a_dual_runtime() {
+    suite::<Dual<false>>();
+    if has_io_uring() {
+        suite::<Dual<true>>();
     }
 }
 

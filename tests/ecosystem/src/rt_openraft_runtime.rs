@@ -302,6 +302,28 @@ impl<const RING: bool> Place for AttachedCompio<RING> {
     }
 }
 
+/// Both on one thread.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct Dual<const RING: bool>(landbridge::context::DualRuntime);
+
+#[cfg(unix)]
+impl<const RING: bool> Place for Dual<RING> {
+    fn new() -> Self {
+        let driver = if RING {
+            landbridge::Driver::IoUring
+        } else {
+            landbridge::Driver::Polling
+        };
+        let builder = landbridge::context::DualRuntime::builder();
+        Self(builder.driver(driver).build().unwrap())
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.0.block_on(future)
+    }
+}
+
 /// Tokio, on the calling thread.
 #[derive(Debug)]
 pub(crate) struct TokioCurrentThread(LocalSet, tokio::runtime::Runtime);
