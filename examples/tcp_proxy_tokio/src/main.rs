@@ -20,6 +20,8 @@
 //! | `relay.rs` | the data path: half-close carried through, a reset passed on as one | the file |
 //! | `proxy.rs` | the control plane: accepting with a limit, reload, drain with a bound | the file |
 //! | `demo.rs`, `tests.rs` | the checks, which `tcp_proxy_suite` has for both programs | nothing |
+//!
+//! What a request costs here, and there, is in the header of `tcp_proxy_compio`.
 
 #[cfg(not(unix))]
 compile_error!("SIGHUP and SIGTERM are for Unix; `--exclude tcp_proxy_tokio` builds the rest");
