@@ -168,7 +168,3 @@ pub use io::handoff;
 pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
 pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
-
-#[cfg(all(doctest, feature = "net", unix))]
-#[doc = include_str!("../docs/migrating.md")]
-struct Migrating;

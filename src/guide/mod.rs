@@ -7,7 +7,7 @@
 //! | [`files`] | what changes from `tokio::fs`, what becomes faster, direct I/O, durability |
 //! | [`io`] | streams, buffers, and moving a socket to the other runtime |
 //! | [`channels`] | which channel, what it promises, what it costs |
-//! | [migrating.md] | moving a module, step by step |
+//! | [`migrating`] | moving a module, step by step |
 //! | [`pitfalls`] | what goes wrong in bridges written by hand |
 //! | [`comparison`] | landbridge beside compio-dispatcher, compio-compat, Tokio's io_uring files and tokio-uring |
 //! | [`faq`] | questions |
@@ -44,6 +44,13 @@ pub mod io {}
 #[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[cfg_attr(any(not(doctest), feature = "pool"), doc = include_str!("../../docs/channels.md"))]
 pub mod channels {}
+
+#[cfg_attr(not(doctest), doc = include_str!("links.md"))]
+#[cfg_attr(
+    any(not(doctest), all(feature = "net", unix)),
+    doc = include_str!("../../docs/migrating.md")
+)]
+pub mod migrating {}
 
 #[cfg_attr(not(doctest), doc = include_str!("links.md"))]
 #[doc = include_str!("../../docs/pitfalls.md")]
