@@ -1,0 +1,1 @@
+//! What the demonstration does not show.
