@@ -53,6 +53,8 @@ pub(crate) struct Stats {
     pub(crate) lost: u64,
     /// Too many of them, or while the server was drained.
     pub(crate) refused: u64,
+    /// Had to show that their addresses are their own.
+    pub(crate) retried: u64,
     /// Handshakes that came to nothing.
     pub(crate) failed: u64,
     pub(crate) streams: u64,
@@ -71,6 +73,7 @@ impl Sum for Stats {
             ended: a.ended + b.ended,
             lost: a.lost + b.lost,
             refused: a.refused + b.refused,
+            retried: a.retried + b.retried,
             failed: a.failed + b.failed,
             streams: a.streams + b.streams,
             streams_failed: a.streams_failed + b.streams_failed,
@@ -146,10 +149,17 @@ pub(crate) async fn serve(connection: Connection, shared: &Rc<Shared>) -> Connec
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            // QUIC has no word for it, so this is the protocol's; HTTP/3 has a frame.
-            _ = say_goodbye(&connection).await;
             under_way.close();
-            shared.cut.run_until_cancelled(under_way.wait()).await;
+            let finish = async {
+                tokio::select! {
+                    biased;
+                    // QUIC has no word for it, so this is the protocol's; HTTP/3 has a frame. A client that leaves no
+                    // room for it is not waited for.
+                    _ = say_goodbye(&connection) => under_way.wait().await,
+                    () = under_way.wait() => {}
+                }
+            };
+            shared.cut.run_until_cancelled(finish).await;
             // Dropping it would not do: while there are streams, compio-quic goes on.
             connection.close(code::GOING_AWAY, b"server ends");
             streams.await

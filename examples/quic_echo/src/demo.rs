@@ -34,7 +34,9 @@ const CLIENTS: usize = 8;
 const SMALL: usize = 64;
 const GRACE: Duration = Duration::from_secs(10);
 /// Where a peer vanishes.
-const SHORT: Duration = Duration::from_millis(300);
+const IDLE: Duration = Duration::from_secs(1);
+/// A datagram that is not there after so long is sent once more.
+const LATE: Duration = Duration::from_millis(300);
 /// What takes longer has come to a stop.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
@@ -265,7 +267,7 @@ async fn datagrams(connection: &Connection) -> Result<usize> {
         }
         // Of no consequence for the result: what comes too late is sent once more.
         while !missing.is_empty()
-            && let Ok(datagram) = timeout(SHORT, connection.read_datagram()).await
+            && let Ok(datagram) = timeout(LATE, connection.read_datagram()).await
         {
             let datagram = datagram?;
             let [i, of, ..] = datagram[..] else {
@@ -341,6 +343,10 @@ async fn limits_are_kept(identity: &Identity) -> Result<()> {
     let drained = server.drain().await?;
     check(drained.finished, "it did not drain")?;
     check(drained.stats.refused == 1, "the refusal was not counted")?;
+    check(
+        drained.stats.retried == 1,
+        "an address was taken for granted",
+    )?;
     check(drained.stats.accepted == 2, "another number of connections")
 }
 
@@ -399,7 +405,7 @@ pub(crate) async fn next(ends: &mut mpsc::Receiver<Ended>) -> Result<Ended> {
 
 async fn a_lost_client_leaves_nothing_behind(identity: &Identity) -> Result<()> {
     let limits = Limits {
-        idle: SHORT,
+        idle: IDLE,
         ..Limits::default()
     };
     let mut server = Server::start(identity.config(1, limits)?).await?;
@@ -447,7 +453,7 @@ fn vanish(client: &Client) -> Result<()> {
 async fn a_lost_server_is_noticed(identity: &Identity) -> Result<ConnectionError> {
     let server = Server::start(identity.config(1, Limits::default())?).await?;
     let mut client = identity.client(server.addr());
-    client.idle = SHORT;
+    client.idle = IDLE;
     let (_, connection) = client.connect().await?;
     let (mut send, mut recv) = connection.open_bi().await?;
     send.write_all(b"hello").await?;

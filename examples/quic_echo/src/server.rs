@@ -218,6 +218,7 @@ async fn accept(endpoint: Endpoint, shared: Rc<Shared>, connections: TaskTracker
             incoming.refuse();
         } else if open >= most / 2 && !incoming.remote_address_validated() {
             // Costs the client a round trip, and a flood of invented addresses gets no connection.
+            shared.counters.add(|stats| stats.retried += 1);
             _ = incoming.retry();
         } else {
             let connection = serve(incoming, Rc::clone(&shared));

@@ -93,7 +93,7 @@ async fn a_stream_that_takes_too_long_is_given_up_and_its_connection_goes_on() {
     bounded(async {
         let identity = Identity::new().unwrap();
         let limits = Limits {
-            stream_time: Duration::from_millis(100),
+            stream_time: Duration::from_secs(1),
             ..Limits::default()
         };
         let server = Server::start(identity.config(1, limits).unwrap());
