@@ -211,12 +211,15 @@ fn all_of_landbridge_that_the_table_names_is_public() {
             let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
             let name = rest.split(|c| !is_name(c)).next().unwrap();
             let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-            let found = public.split(&format!("landbridge::{name}")).skip(1);
-            assert!(
-                found.into_iter().any(ends),
-                "{}: landbridge::{name}",
-                row.path
-            );
+            // What the root re-exports is listed with its methods where it is.
+            let module = if name.starts_with("CompioPool::") {
+                "pool::"
+            } else {
+                ""
+            };
+            let whole = format!("landbridge::{module}{name}");
+            let mut found = public.split(&whole).skip(1);
+            assert!(found.any(ends), "{}: {whole}", row.path);
         }
     }
 }
@@ -423,9 +426,7 @@ fn json_has_all_of_it_and_markdown_has_whole_rows() {
 fn wrong_options_are_refused() {
     let parse = |args: &[&str]| {
         let args = args.iter().map(OsString::from);
-        parse(lexopt::Parser::from_args(
-            [OsString::from("inventory")].into_iter().chain(args),
-        ))
+        parse(lexopt::Parser::from_args(args))
     };
     for wrong in [
         &["--nonsense"][..],
