@@ -4,6 +4,7 @@ use std::{
     any::Any,
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    task::Waker,
     thread,
 };
 
@@ -19,6 +20,24 @@ pub(crate) fn swallow(f: impl FnOnce()) {
     if let Err(payload) = catch(f) {
         discard(payload);
     }
+}
+
+/// Wakes whoever waits; a panic of his waker ends here, since it is not for this side to carry.
+///
+/// Compio ends the process when a thread that is unwinding wakes one of its own tasks (`docs/upstream.md`), which an
+/// ordinary panic on Tokio's side does whenever a destructor closes something. Another thread does it then, if there is
+/// one to be had.
+pub(crate) fn wake(waker: Waker) {
+    swallow(|| {
+        if !thread::panicking() {
+            return waker.wake();
+        }
+        let other = waker.clone();
+        let helper = thread::Builder::new().name("landbridge-wake".to_owned());
+        if helper.spawn(move || swallow(|| other.wake())).is_err() {
+            waker.wake();
+        }
+    });
 }
 
 /// Drops a panic's payload, whose own destructor may panic too.

@@ -590,6 +590,135 @@ fn a_waker_that_panics_gets_out_of_block_on_and_the_runtime_goes_on() {
     }
 }
 
+/// Compio takes all that are due out of its list before it wakes the first.
+#[test]
+fn the_tasks_timers_go_off_though_a_waker_panics() {
+    struct Bomb;
+
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("in a waker that a timer calls");
+        }
+    }
+
+    on_each(|dual| {
+        let at = std::time::Instant::now() + SHORT;
+        let mut timer = Box::pin(compio::time::sleep_until(at));
+        let bomb = dual.spawn_local(async move {
+            let bomb = Waker::from(Arc::new(Bomb));
+            assert!(
+                timer
+                    .as_mut()
+                    .poll(&mut Context::from_waker(&bomb))
+                    .is_pending()
+            );
+            pending::<()>().await
+        });
+        let tasks = [false, true].map(|ours| {
+            dual.spawn_local(async move {
+                if ours {
+                    landbridge::time::sleep_until(at.into()).await;
+                } else {
+                    compio::time::sleep_until(at).await;
+                }
+            })
+        });
+        let panic = catch_unwind(AssertUnwindSafe(|| dual.block_on(pending::<()>())));
+        assert!(panic.is_err());
+        for task in tasks {
+            dual.block_on(task).unwrap();
+        }
+        drop(bomb);
+    });
+}
+
+/// Whoever polls a yield, and whichever side the neighbour is on.
+#[test]
+fn a_yield_in_a_task_of_tokios_lets_the_runtimes_own_tasks_run() {
+    async fn neighbourly() -> usize {
+        let turns = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&turns);
+        let neighbour = rt::spawn_local(async move { seen.set(seen.get() + 1) });
+        let mut yields = 0;
+        while turns.get() == 0 {
+            rt::yield_now().await;
+            yields += 1;
+        }
+        neighbour.await.unwrap();
+        yields
+    }
+
+    on_each(|dual| {
+        assert_eq!(dual.block_on(neighbourly()), 1, "in the root");
+        assert_eq!(dual.block_on(on_tokio(neighbourly())), 1, "in Tokio's");
+        let in_a_set = async {
+            let set = tokio::task::LocalSet::new();
+            set.run_until(async { tokio::task::spawn_local(neighbourly()).await.unwrap() })
+                .await
+        };
+        assert_eq!(dual.block_on(in_a_set), 1, "in a set");
+    });
+}
+
+/// Two threads cannot be one.
+#[test]
+fn a_tokio_of_many_threads_is_refused() {
+    let builder = DualRuntime::builder().tokio(|tokio| {
+        *tokio = tokio::runtime::Builder::new_multi_thread();
+        tokio.worker_threads(1).enable_all();
+    });
+    let refused = builder.build().unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+/// A thread-local that is dropped after Tokio's own may be what holds it.
+#[test]
+fn who_waits_is_told_when_the_end_of_its_thread_drops_it() {
+    thread_local! {
+        static LAST: RefCell<Option<DualRuntime>> = const { RefCell::new(None) };
+    }
+
+    let _watchdog = watchdog();
+    for driver in drivers() {
+        let (to_us, handle) = mpsc::channel();
+        let (go_on, has_begun) = mpsc::channel::<()>();
+        let owner = thread::spawn(move || {
+            // What is there first is dropped last.
+            LAST.with(|last| assert!(last.borrow().is_none()));
+            let dual = DualRuntime::builder().driver(driver).build().unwrap();
+            to_us.send(dual.handle()).unwrap();
+            dual.block_on(async {
+                while has_begun.try_recv().is_err() {
+                    rt::yield_now().await;
+                }
+            });
+            LAST.with(|last| *last.borrow_mut() = Some(dual));
+        });
+        let handle = handle.recv().unwrap();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let job = handle.spawn({
+            let on_drop = OnDrop(Arc::clone(&dropped));
+            move || async move {
+                let _on_drop = on_drop;
+                go_on.send(()).unwrap();
+                pending::<()>().await
+            }
+        });
+        assert!(matches!(block_on(job), Err(JoinError::RuntimeGone)));
+        assert!(dropped.load(Ordering::Relaxed));
+        owner.join().unwrap();
+    }
+}
+
+/// Notes that it was dropped.
+struct OnDrop(Arc<AtomicBool>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A signal that Tokio handles wakes every runtime of Tokio's in the process.
 #[cfg(target_os = "linux")]
 static SIGNALS: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -21,7 +21,7 @@ use landbridge::{
     context::{InTokio, InTokioExt},
     error::TokioGone,
 };
-use support::{CountingWaker, drivers, poll_once, watchdog};
+use support::{CountingWaker, drivers, in_child, poll_once, watchdog};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -353,4 +353,38 @@ fn a_current_thread_runtime_may_be_driven_later() {
 
 async fn tokio_sleep() {
     tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// An ordinary panic ends many a runtime, and Compio ends the process when a thread that unwinds wakes one of its own
+/// tasks.
+#[test]
+fn a_runtime_that_ends_in_a_panic_does_not_end_the_process() {
+    in_child(
+        "a_runtime_that_ends_in_a_panic_does_not_end_the_process",
+        || {
+            let (waits, is_waiting) = mpsc::channel();
+            let (to_waiter, handle) = mpsc::channel::<Handle>();
+            let owner = thread::spawn(move || {
+                let tokio = current_thread();
+                to_waiter.send(tokio.handle().clone()).unwrap();
+                tokio.block_on(async { tokio::task::yield_now().await });
+                is_waiting.recv().unwrap();
+                panic!("an ordinary panic");
+            });
+            let handle = handle.recv().unwrap();
+            compio::runtime::Runtime::new()
+                .unwrap()
+                .block_on(async move {
+                    // Nothing of Tokio's tells whoever waits for this.
+                    let (_far, mut near) = tokio::io::duplex(1);
+                    let read = async move { near.read_u8().await };
+                    let read = AssertUnwindSafe(read.in_tokio(&handle)).catch_unwind();
+                    let task = compio::runtime::spawn(read);
+                    landbridge::rt::yield_now().await;
+                    waits.send(()).unwrap();
+                    assert!(task.await.unwrap().is_err(), "it cannot end in time");
+                });
+            assert!(owner.join().is_err());
+        },
+    );
 }

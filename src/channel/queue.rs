@@ -21,7 +21,7 @@ use crate::{
         },
         lock,
     },
-    unwind::{drop_all, swallow},
+    unwind::{self, drop_all},
 };
 
 /// The two ends of a new queue.
@@ -229,7 +229,7 @@ impl<T> Drop for Producer<T> {
 #[cold]
 fn wake(waker: Waker) {
     // Its panic is not this side's to carry, and the message is in the queue.
-    swallow(|| waker.wake());
+    unwind::wake(waker);
 }
 
 /// A run of pushes with one wake-up, at its end; also when that is a panic.

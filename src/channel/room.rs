@@ -24,7 +24,7 @@ use crate::{
         atomic::{AtomicUsize, Ordering::Relaxed},
         lock,
     },
-    unwind::swallow,
+    unwind::{self, swallow},
 };
 
 /// In the word: nothing is taken any more. Set under the lock, never cleared.
@@ -73,7 +73,7 @@ impl Wakers {
     fn wake(self) {
         for waker in self.0.into_iter().flatten() {
             // Its panic is not this side's to carry.
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 }
@@ -214,7 +214,7 @@ impl Room {
         drop(waiters);
         for waiter in waiters_now {
             if let Waiter::Waits { waker, .. } = waiter {
-                swallow(|| waker.wake());
+                unwind::wake(waker);
             }
         }
     }

@@ -2,7 +2,7 @@ use std::{ops::Deref, task::Waker};
 
 use crate::{
     sync::{Arc, Mutex, MutexGuard, lock},
-    unwind::swallow,
+    unwind,
 };
 
 /// Where a side leaves its waker before it sleeps.
@@ -34,7 +34,7 @@ impl Sleeper {
         let waker = self.lock().take();
         if let Some(waker) = waker {
             // Its panic is not this side's to carry, and the message in hand goes on.
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Using one runtime's things where the other's are asked for, without a hop.
 //!
+//! The guide: [contexts](crate::guide::contexts).
+//!
 //! | you have | you need | use |
 //! |---|---|---|
 //! | a future, stream or I/O object that must stay on its thread | one that is `Send`, for a library that asks for it there | [`OnThread`] |
@@ -8,7 +10,7 @@
 //! | a program of one thread | both runtimes on it | `DualRuntime` (feature `net`, on Unix) |
 
 #[cfg(all(feature = "net", unix))]
-mod dual;
+pub(crate) mod dual;
 mod in_tokio;
 mod on_thread;
 mod watch;

@@ -20,7 +20,7 @@ use std::{
 use slab::Slab;
 use tokio::runtime::{Handle, Id, RuntimeFlavor};
 
-use crate::{error::TokioGone, unwind::swallow};
+use crate::{error::TokioGone, unwind};
 
 /// Of every runtime that somebody has waited in and that is not gone. Ids are not used again.
 static WATCHES: LazyLock<Mutex<HashMap<Id, Arc<Watch>>>> = LazyLock::new(Mutex::default);
@@ -99,7 +99,7 @@ impl Watch {
             waiting.take()
         };
         for (_, waker) in waiting.into_iter().flatten() {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 }

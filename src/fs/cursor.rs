@@ -39,7 +39,7 @@ use crate::{
     error::JoinError,
     io::buf::BufError,
     spawn::{JoinHandle, RunBlocking, spawn},
-    unwind::swallow,
+    unwind,
 };
 
 /// How many bytes one operation carries at most: what tokio's files do.
@@ -1023,7 +1023,7 @@ impl Wake for Turns {
             let Some((.., waker)) = self.lock().waiting.pop_front() else {
                 break;
             };
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 }

@@ -26,7 +26,10 @@ use super::{
     shutdown::drop_all,
     worker::{EVENT_INTERVAL, Local, Shared, enter, local},
 };
-use crate::{error::AttachError, unwind::swallow};
+use crate::{
+    error::AttachError,
+    unwind::{self, swallow},
+};
 
 thread_local! {
     /// The runtimes of this thread that are attached, and have not ended.
@@ -191,7 +194,7 @@ impl Attached {
         let shared = &self.local.shared;
         shared.set_ending();
         for waker in shared.admission.close() {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
         shared.set_pump(None);
         {

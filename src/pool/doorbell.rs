@@ -11,10 +11,9 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Waker,
-    thread,
 };
 
-use crate::unwind::swallow;
+use crate::unwind::{self, swallow};
 
 #[derive(Debug)]
 pub(crate) struct Doorbell {
@@ -62,7 +61,7 @@ impl Doorbell {
             Some(pump) => {
                 // Not woken under the lock: Compio's queue may make this wait.
                 if let Some(waker) = lock(pump).clone() {
-                    wake_task(waker);
+                    unwind::wake(waker);
                 }
             }
         }
@@ -92,22 +91,6 @@ impl Doorbell {
 
     pub(crate) fn rings(&self) -> u64 {
         self.rings.load(Ordering::Relaxed)
-    }
-}
-
-/// Wakes a task of Compio's own.
-///
-/// Compio ends the process when a thread that is unwinding does that (`docs/upstream.md`), which an
-/// ordinary panic on Tokio's side does whenever a destructor sends something. Another thread does it
-/// then, if there is one to be had.
-fn wake_task(waker: Waker) {
-    if !thread::panicking() {
-        return waker.wake();
-    }
-    let other = waker.clone();
-    let helper = thread::Builder::new().name("landbridge-wake".to_owned());
-    if helper.spawn(move || other.wake()).is_err() {
-        waker.wake();
     }
 }
 

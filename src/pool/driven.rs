@@ -15,7 +15,7 @@ use super::{
     shutdown::drop_all,
     worker::{Entered, Local, Shared, enter, look_at_driver},
 };
-use crate::unwind::{catch, discard, swallow};
+use crate::unwind::{self, catch, discard, swallow};
 
 #[derive(Debug)]
 pub(crate) struct Driven {
@@ -60,6 +60,11 @@ impl Driven {
         !self.local.queue.is_empty()
     }
 
+    /// Has every job look again at what it waits for.
+    pub(crate) fn wake_all(&self) {
+        self.local.wake_all();
+    }
+
     /// Has the next job from another thread ring, unless something waits to be run.
     pub(crate) fn try_sleep(&self) -> bool {
         self.local.try_sleep()
@@ -70,7 +75,7 @@ impl Driven {
         let shared = &self.local.shared;
         shared.set_ending();
         for waker in shared.admission.close() {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
         let driver = runtime.waker();
         let flush = || swallow(|| look_at_driver(runtime, &driver));

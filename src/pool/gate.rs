@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::{
     sync::{Mutex, MutexGuard, lock},
-    unwind::swallow,
+    unwind::{self, swallow},
 };
 
 /// Which end.
@@ -106,7 +106,7 @@ impl Gate {
                 .collect::<Vec<_>>()
         };
         for Waiting { waker, .. } in woken {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 

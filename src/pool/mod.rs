@@ -1,5 +1,7 @@
 //! The Compio side as a service: threads that run Compio, callable from anywhere.
 //!
+//! The guide: [work on the other side](crate::guide::spawning).
+//!
 //! ```text
 //!  any thread                         a worker thread
 //!  ----------                         ---------------
@@ -88,7 +90,7 @@ pub use placement::Placement;
 pub use reporter::MetricsReporter;
 pub use shutdown::{Shutdown, ShutdownTimeout};
 
-use crate::{channel::Wait, unwind::swallow};
+use crate::{channel::Wait, unwind};
 pub(crate) use blocking::{Blocking, Refusal, Work};
 use gate::Gate;
 pub(crate) use job::{Header, Hold, Job, Metadata};
@@ -104,6 +106,8 @@ pub(crate) use worker::{
 ///
 /// A pool is a cheap handle: clones share the threads. `run` and `spawn` take a closure to one of the
 /// threads and bring back what its future returned, its panic, or the news that it was cancelled.
+///
+/// The guide: [work on the other side](crate::guide::spawning).
 ///
 /// # Where it runs
 ///
@@ -375,7 +379,7 @@ impl PoolShared {
 
     fn order(&self, command: Command) {
         for waker in self.admission.close() {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
         // Before the workers, who look at it when they end.
         self.blocking.close(command == Command::Stop);

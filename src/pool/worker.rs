@@ -36,7 +36,7 @@ use super::{
 use crate::{
     channel::{Look, Wait},
     pad::Padded,
-    unwind::swallow,
+    unwind,
 };
 
 /// Jobs between two looks at the driver, while there are jobs, unless the builder says otherwise: what
@@ -359,7 +359,7 @@ pub(crate) fn release(home: &Arc<Shared>) {
 pub(crate) fn pass_on(next: Next<Job>) {
     match next {
         Next::Nobody => {}
-        Next::Caller(waker) => swallow(|| waker.wake()),
+        Next::Caller(waker) => unwind::wake(waker),
         Next::Job(job) => admitted(&Arc::clone(job.header().home()), job),
     }
 }

@@ -35,7 +35,7 @@ use crate::{
         atomic::{AtomicUsize, Ordering},
         lock,
     },
-    unwind::swallow,
+    unwind,
 };
 
 const READY: usize = 1;
@@ -353,7 +353,7 @@ impl Direction {
         drop(watch);
         // Foreign code.
         for waker in last.into_iter().chain(first).chain(rest) {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     error::JoinError,
     pool::{Shared, home_here, schedule},
     spawn::{JoinHandle, task},
-    unwind::{catch, discard, swallow},
+    unwind::{self, catch, discard, swallow},
 };
 
 /// Starts `future` on this thread, on whichever runtime drives it; it goes on by itself.
@@ -143,7 +143,7 @@ impl<T> LocalJoinHandle<T> {
         self.await
     }
 
-    /// Whether the handle would resolve at once.
+    /// Whether the task has ended, and the handle would resolve at once; not to be asked once it has.
     pub fn is_finished(&self) -> bool {
         match &self.0 {
             Inner::Ours { done, .. } => done.is_finished(),
@@ -262,7 +262,7 @@ impl<T> Outcome<T> {
     fn complete(&self, result: Result<T, JoinError>) {
         let before = self.stage.replace(Stage::Done(result));
         match before {
-            Stage::Running(Some(waker)) => swallow(|| waker.wake()),
+            Stage::Running(Some(waker)) => unwind::wake(waker),
             // Nobody waits any more.
             Stage::Over => swallow(|| self.let_go()),
             Stage::Running(None) | Stage::Done(_) => {}

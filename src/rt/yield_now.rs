@@ -9,6 +9,8 @@ use std::{
 use tokio::task::LocalSet;
 
 use super::Flavor;
+#[cfg(all(feature = "net", unix))]
+use crate::context::dual;
 use crate::pool::make_way;
 
 /// Lets the neighbours run: other tasks of the thread, and what waits in the same task beside it.
@@ -22,10 +24,11 @@ use crate::pool::make_way;
 /// pending once, which any executor takes as "the others first".
 ///
 /// Who waits for a socket or a timer is a neighbour as well: a task that yields runs again after the runtime
-/// has looked whether such a wait is over. This holds for tasks of Tokio's, of Compio's, of a pool and of an
-/// [attached](crate::CompioHandle::attach) runtime; at the latest, a runtime looks after 61 turns of tasks, unless
-/// set otherwise. Unlike `tokio::task::yield_now`, this returns also where another executor blocks on it
-/// inside a task of Tokio's.
+/// has looked whether such a wait is over. This holds for tasks of Tokio's, of Compio's, of a pool, of an
+/// [attached](crate::CompioHandle::attach) runtime and of a `DualRuntime`; at the latest, a runtime looks after 61
+/// turns of tasks, unless set otherwise. Unlike `tokio::task::yield_now`, this returns also where another
+/// executor blocks on it inside a task of Tokio's; but not in a `LocalSet` that is driven there, whose tasks cannot be
+/// told from the scheduler's own, which has to come back to its loop.
 ///
 /// # Cancel safety
 ///
@@ -77,21 +80,29 @@ impl Future for YieldNow {
             return Poll::Ready(());
         }
         self.yielded = true;
-        match Flavor::current() {
-            Some(Flavor::Tokio) if is_of_tokios_task(cx.waker()) => {
-                // Wakes the task after the next look at the driver. That is Tokio's scheduler's to do, and
-                // nothing is left for the future to do: what it would return is ours to say.
-                _ = pin!(tokio::task::yield_now()).poll(cx);
-            }
-            flavor => {
-                if flavor == Some(Flavor::Compio) {
-                    make_way();
-                }
-                cx.waker().wake_by_ref();
-            }
+        let flavor = Flavor::current();
+        if (flavor == Some(Flavor::Tokio) || is_on_both()) && is_of_tokios_task(cx.waker()) {
+            // Wakes the task after the next look at the driver. That is Tokio's scheduler's to do, and
+            // nothing is left for the future to do: what it would return is ours to say.
+            _ = pin!(tokio::task::yield_now()).poll(cx);
+            #[cfg(all(feature = "net", unix))]
+            dual::make_way();
+            return Poll::Pending;
         }
+        if flavor == Some(Flavor::Compio) {
+            make_way();
+        }
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Whether what polls may be either side of a `DualRuntime`.
+fn is_on_both() -> bool {
+    #[cfg(all(feature = "net", unix))]
+    return dual::is_here();
+    #[cfg(not(all(feature = "net", unix)))]
+    return false;
 }
 
 /// Whether Tokio's scheduler is what polls.

@@ -13,7 +13,7 @@ use super::handover::Handover;
 use crate::{
     error::JoinError,
     pool::{Blocking, CompioPool, Refusal, Work},
-    unwind::{catch, swallow},
+    unwind::{self, catch, swallow},
 };
 
 /// The future of [`CompioPool::run_blocking`].
@@ -190,7 +190,7 @@ impl<F, T> Call<F, T> {
 
     fn complete(&self, result: Result<T, JoinError>) {
         match self.result.complete(result) {
-            Ok(Some(waker)) => swallow(|| waker.wake()),
+            Ok(Some(waker)) => unwind::wake(waker),
             Ok(None) => {}
             Err(unwanted) => swallow(|| drop(unwanted)),
         }

@@ -26,7 +26,7 @@ use super::{handover::Handover, trace::Trace};
 use crate::{
     error::JoinError,
     pool::{Doing, Header, Hold, Job, Metadata, Shared, local, release, schedule, with_local},
-    unwind::{catch, discard, swallow},
+    unwind::{self, catch, discard, swallow},
 };
 
 /// The way back of a task's result.
@@ -85,7 +85,7 @@ impl<T, R: WayBack<T>> Cell<T, R> {
             own.callers_woken.add(waker.is_some().into());
         }
         if let Some(waker) = waker {
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 }

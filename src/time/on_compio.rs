@@ -110,7 +110,7 @@ thread_local! {
 /// A thread's table.
 ///
 /// Nothing of it is borrowed while foreign code runs, which a waker's clone and drop are: that may come
-/// back here.
+/// back here. (Compio's own table is: a waker that drops a timer when it is woken or dropped panics there.)
 struct Thread {
     id: u64,
     set: RefCell<Slab<Entry>>,

@@ -5,7 +5,7 @@
 
 use std::{mem, task::Waker};
 
-use crate::unwind::swallow;
+use crate::unwind;
 
 /// No place.
 const NONE: u32 = u32::MAX;
@@ -178,7 +178,7 @@ impl Called {
     pub(super) fn wake(self) {
         for waker in self.wakers.into_iter().flatten() {
             // Its panic is not this side's to carry.
-            swallow(|| waker.wake());
+            unwind::wake(waker);
         }
     }
 }

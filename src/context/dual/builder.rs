@@ -1,6 +1,7 @@
 use std::{fmt, io, rc::Rc};
 
 use compio::driver::ProactorBuilder;
+use tokio::runtime::RuntimeFlavor;
 
 use super::{
     DualRuntime,
@@ -81,6 +82,7 @@ impl DualBuilder {
     /// # Errors
     ///
     /// What the operating system says, if it refuses a driver; for Compio's, the last that was tried.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the closure for Tokio has put another kind of builder in its place.
     ///
     /// # Panics
     ///
@@ -109,6 +111,13 @@ impl DualBuilder {
             .on_thread_park(turn::on_park)
             .on_thread_unpark(turn::on_unpark)
             .build()?;
+        if tokio.handle().runtime_flavor() != RuntimeFlavor::CurrentThread {
+            tokio.shutdown_background();
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a `DualRuntime` is one thread: its Tokio runtime is of the flavour `current_thread`",
+            ));
+        }
         let turns = {
             let _context = tokio.enter();
             Turns::new(compio, kind, event_interval)?

@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 
 pub use builder::DualBuilder;
 use turn::{Here, Turns, here};
+pub(crate) use turn::{is_here, make_way};
 
-use super::with;
+use super::{in_tokio::with_if_possible, with};
 use crate::{
     CompioHandle,
     error::NestedBlockOn,
@@ -26,6 +27,8 @@ use crate::{
 ///
 /// For a program, or a thread of one, that needs the one's libraries and the other's I/O and nothing of the two to
 /// cross threads. Sockets, timers and tasks of both work side by side, in one future too.
+///
+/// The guide: [contexts](crate::guide::contexts).
 ///
 /// # Where it runs
 ///
@@ -50,14 +53,17 @@ use crate::{
 /// busy Tokio was; when both have something to do all the time, it is by turns of
 /// [`event_interval`](DualBuilder::event_interval) polls. Only what nothing tells waits longer: an operation or timer
 /// of Compio's that a task of Tokio's starts, and a task of the runtime's own that it wakes, while Tokio always has
-/// something else to do, is begun within two milliseconds. Compio's timers go off as exactly as Tokio's, in whole
+/// something else to do, is begun after two milliseconds and the `event_interval` polls after which Tokio looks at its
+/// timers. Compio's timers go off as exactly as Tokio's, in whole
 /// milliseconds.
 ///
 /// Tokio makes its tasks yield when they have done much without waiting (its budget). That holds for the future
 /// given to `block_on` and for Tokio's tasks; those of Compio's and the runtime's own yield when they wait.
 ///
 /// Tokio's clock, if it is paused (`tokio::time::pause`), is not Compio's: while one of Compio's timers is set, the
-/// thread does not sleep, and Tokio's clock runs ahead.
+/// thread does not sleep, and Tokio's clock runs ahead; it does so by a millisecond or two at each sleep of the thread,
+/// too. And since a paused clock stands still while Tokio has something to run, Compio's timers do not go off then: a
+/// test with a paused clock has to wait for them, not to yield in a loop.
 ///
 /// # The end
 ///
@@ -156,8 +162,9 @@ impl DualRuntime {
     /// # Panics
     ///
     /// When `future` does, and when a waker does that Compio's driver has called. Tasks are not affected, and the
-    /// runtime may be driven again; except that Compio's polling driver, after the latter, may have lost other
-    /// operations that were to complete at that moment.
+    /// runtime may be driven again; except that Compio, after the latter, may not have woken others for what happened
+    /// at that moment: a task of Compio's own for its timer, and with the polling driver anyone for his operation. (The
+    /// runtime's own tasks look again.)
     ///
     /// # Examples
     ///
@@ -266,7 +273,7 @@ impl Drop for DualRuntime {
         let ended = {
             let _jobs = turns.jobs.enter();
             compio.enter(|| {
-                swallow(|| with(&handle, || turns.jobs.end(&compio)));
+                swallow(|| with_if_possible(&handle, || turns.jobs.end(&compio)));
                 catch(|| {
                     if nested {
                         // To wait would be to block a runtime.
@@ -281,7 +288,7 @@ impl Drop for DualRuntime {
         // Takes the descriptor out of Tokio's driver.
         swallow(|| drop(turns));
         if is_quiet {
-            swallow(|| with(&handle, || drop(compio)));
+            swallow(|| with_if_possible(&handle, || drop(compio)));
         } else {
             std::mem::forget(compio);
         }

@@ -62,6 +62,19 @@ pub(super) fn here() -> Option<Rc<Turns>> {
     HERE.try_with(|here| here.borrow().clone()).ok().flatten()
 }
 
+/// Whether this thread drives both runtimes.
+pub(crate) fn is_here() -> bool {
+    HERE.try_with(|here| here.borrow().is_some())
+        .unwrap_or(false)
+}
+
+/// Compio's side has its turn soon, though a task of Tokio's is about to ask for another one.
+pub(crate) fn make_way() {
+    if let Some(turns) = here() {
+        turns.events.wake_pump();
+    }
+}
+
 /// Tokio's `on_thread_park`.
 pub(super) fn on_park() {
     if let Some(turns) = here() {
@@ -329,9 +342,11 @@ impl Turns {
     /// unwound through Tokio's hook, or the pump. It gets out of `block_on` instead, from where that may be left.
     fn guarded_turn(&self) -> bool {
         catch(|| self.turn()).unwrap_or_else(|panic| {
-            // How far it has come is not known.
+            // How far it has come is not known. Compio has taken every timer that was due out of its list and
+            // has not woken all of them; whoever asks finds his over.
             self.is_awake.set(true);
             self.must_look.set(true);
+            self.jobs.wake_all();
             let unseen = self.panic.borrow_mut().replace(panic);
             if let Some(unseen) = unseen {
                 discard(unseen);

@@ -14,7 +14,7 @@ use compio_io::{AsyncReadAt, AsyncWriteAt};
 use crate::io::home::Home;
 use crate::io::progress::after_write;
 use crate::pool::UnderWay;
-use crate::unwind::swallow;
+use crate::unwind;
 
 /// What is to be done.
 pub(super) enum Order {
@@ -287,7 +287,7 @@ impl Future for Helper {
         }
         if let Some(caller) = desk.caller.take() {
             // The helper is there for the next write, too.
-            swallow(|| caller.wake());
+            unwind::wake(caller);
         }
         if desk.shim_is_gone.get() {
             return Poll::Ready(());
@@ -308,7 +308,7 @@ impl Drop for Helper {
         }
         if let Some(caller) = desk.caller.take() {
             // Compio aborts if a destructor of its tasks panics at the runtime's end.
-            swallow(|| caller.wake());
+            unwind::wake(caller);
         }
     }
 }
