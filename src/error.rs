@@ -32,6 +32,8 @@ mod crossing {
     /// Converts into [`io::Error`], so that a function that returns `io::Result` can use `?` on both
     /// the crossing and what it brought back.
     ///
+    /// The guide: [work on the other side](crate::guide::spawning).
+    ///
     /// ```
     /// # use landbridge::{CompioPool, error::JoinError};
     /// # #[tokio::main(flavor = "current_thread")]

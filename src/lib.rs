@@ -21,33 +21,49 @@
 //!     with Compio's traits, in place                         with Tokio's traits, in place
 //! ```
 //!
-//! # What to use when
+//! # Which tool
 //!
 //! | your situation | use | cost |
 //! |---|---|---|
 //! | work belongs on Compio's threads | [`CompioPool::run`](pool::CompioPool::run), [`CompioPool::spawn`](pool::CompioPool::spawn) | one allocation, at most one wake-up each way |
-//! | many pieces of it at once | [`CompioPool::run_batch`](pool::CompioPool::run_batch) | one allocation each, one wake-up for each worker |
+//! | many pieces of it at once | [`CompioPool::run_batch`](pool::CompioPool::run_batch), [`broadcast`](pool::CompioPool::broadcast) | one allocation each, one wake-up for each worker |
 //! | something that is not `Send` is to be used from everywhere | [`CompioPool::host`](pool::CompioPool::host), [`Remote`] | the same for each call |
 //! | what comes from Compio comes piece by piece | [`CompioPool::stream`](pool::CompioPool::stream) | at most a wake-up for each batch |
 //! | something blocks its thread | [`CompioPool::run_blocking`](pool::CompioPool::run_blocking) | a thread of the pool's own |
-//! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | the same |
+//! | files, under the names of `tokio::fs` | [`fs`](fs/index.html) (feature `fs`, on Unix) | what is in the page cache: no hop; else one crossing |
+//! | code for `tokio::net` is to have its sockets watched by Compio | [`remote`](remote/index.html) (feature `net`, on Unix) | nothing while there is something to do; a wake-up for each wait |
+//! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
+//! | work belongs on Tokio's threads | [`TokioHandleExt::run`], [`run_stream`](TokioHandleExt::run_stream) | one crossing |
+//! | a client or another future for Tokio is to run on a Compio thread | [`context::in_tokio`](context::in_tokio()) | no hop; the context is entered for each poll |
+//! | one thread needs both all the time | [`context::DualRuntime`](context/struct.DualRuntime.html) (feature `net`, on Unix) | no hop; one loop for both reactors |
+//! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | three allocations, once; no hop |
+//! | a library serves both runtimes | [`rt`], [`time`], [`channel`] | no hop |
 //! | a stream of Compio's is to be used by a crate for Tokio | [`into_tokio_io`](io::IntoTokioIo) | no hop; a socket without a copy, other streams with one |
 //! | a stream of Tokio's is to be used by code for Compio | [`into_compio_io`](io::IntoCompioIo), [`io::TokioAsCompio`] | no hop, no copy |
-//! | code for `tokio::net` is to have its sockets watched by Compio | `remote` (feature `net`, Unix) | nothing while there is something to do; a wake-up for each wait |
-//! | a client or another future for Tokio is to run on a Compio thread | [`context::in_tokio`](context::in_tokio()) | no hop; the context is entered for each poll |
-//! | one thread needs both all the time | `context::DualRuntime` (feature `net`, on Unix) | no hop; one loop for both reactors |
-//! | something that must stay on its thread, where a library asks for `Send` | [`context::OnThread`] | three allocations, once; no hop |
 //! | a socket, pipe or file is to belong to the other runtime | [`handoff`] | once, a few system calls |
 //! | the bytes of one stream go to one of the other runtime's | [`io::copy_bidirectional`] | no hop, no copy beside the one buffer |
-//! | hyper, axum or tonic is to serve on Compio's threads | `landbridge::hyper` (feature `hyper`) | no hop |
-//! | the two sides just talk | [`channel::spsc`](channel::spsc()), [`channel::mpsc`](channel::mpsc()) | a wake-up when the other side sleeps |
+//! | hyper, axum or tonic is to serve on Compio's threads | [`hyper`](hyper/index.html) (feature `hyper`) | no hop |
+//! | the two sides just talk | [`channel::spsc`](channel::spsc()), [`channel::mpsc`](channel::mpsc()), [`channel::mesh`](channel::mesh()) | a wake-up when the other side sleeps |
 //! | bytes stream from one side to the other | [`channel::pipe`](channel::pipe()) | the same; owned buffers without a copy |
-//! | a library serves both runtimes | [`rt`], [`time`], [`channel`] | no hop |
-//! | your Compio threads are your own | [`CompioHandle::attach`](pool::CompioHandle::attach) | as with a pool |
 //! | a pool is to be watched | [`CompioPool::metrics`](pool::CompioPool::metrics), [`dump`](pool::CompioPool::dump), features `metrics` and `tracing` | always on; memory that the workers write anyway |
-//! | a test is to hold on both runtimes | `test_util::both` (feature `test-util`) | |
+//! | a test is to hold on both runtimes | [`test_util::both`](test_util/fn.both.html) (feature `test-util`) | |
+//!
+//! # The guides
+//!
+//! | to | read |
+//! |---|---|
+//! | send work to the other side, and size a pool | [work on the other side](guide::spawning) |
+//! | stay on a thread, and know when a crossing is better | [contexts](guide::contexts) |
+//! | move a module that reads and writes files | [files](guide::files) |
+//! | put a stream of one runtime under a crate of the other's | [streams and buffers](guide::io) |
+//! | choose a channel | [channels](guide::channels) |
+//! | know what goes wrong in bridges written by hand | [pitfalls](guide::pitfalls) |
+//! | know what else there is, and when it is better | [beside others](guide::comparison) |
+//! | find an answer | [questions](guide::faq), and [all guides](guide) |
 //!
 //! # From Tokio to Compio and back
+//!
+//! The closure crosses, so it is `Send`; its future is made, polled and dropped over there, and need not be.
 //!
 //! ```
 //! use landbridge::CompioPool;
@@ -55,8 +71,9 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let pool = CompioPool::builder().threads(1).build()?;
+//!     let path = "Cargo.toml";
 //!     let manifest = pool
-//!         .run(|| async { compio::fs::read("Cargo.toml").await })
+//!         .run(async move || compio::fs::read(path).await)
 //!         .await??;
 //!     assert!(manifest.starts_with(b"["));
 //!     pool.shutdown().await;
@@ -65,6 +82,8 @@
 //! ```
 //!
 //! # From Compio to Tokio and back
+//!
+//! A future for Tokio is `Send`, and crosses as it is.
 //!
 //! ```
 //! use std::time::Duration;
@@ -118,6 +137,8 @@ pub mod context;
 pub mod error;
 #[cfg(all(feature = "fs", unix))]
 pub mod fs;
+#[cfg(doc)]
+pub mod guide;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[cfg(feature = "shim")]
@@ -147,31 +168,3 @@ pub use io::handoff;
 pub use pool::{CompioHandle, CompioPool, Driver};
 #[cfg(feature = "pool")]
 pub use spawn::{AbortHandle, JoinHandle, Remote, TokioHandleExt};
-
-#[cfg(all(doctest, feature = "net"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
-#[cfg(all(doctest, feature = "net"))]
-#[doc = include_str!("../docs/spawning.md")]
-struct Spawning;
-
-#[cfg(all(doctest, feature = "pool"))]
-#[doc = include_str!("../docs/channels.md")]
-struct Channels;
-
-#[cfg(all(doctest, feature = "net"))]
-#[doc = include_str!("../docs/contexts.md")]
-struct Contexts;
-
-#[cfg(all(doctest, feature = "net", unix))]
-#[doc = include_str!("../docs/migrating.md")]
-struct Migrating;
-
-#[cfg(all(doctest, feature = "net", feature = "fs", unix))]
-#[doc = include_str!("../docs/io.md")]
-struct Io;
-
-#[cfg(all(doctest, feature = "net", target_os = "linux"))]
-#[doc = include_str!("../docs/upstream.md")]
-struct Upstream;

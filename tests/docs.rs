@@ -36,11 +36,7 @@ fn every_link_between_the_guides_leads_somewhere() {
             continue;
         }
         let text = fs::read_to_string(&guide).unwrap();
-        for link in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
+        for link in inline_links(&text).chain(definitions(&text).map(|it| it.1)) {
             if link.contains("://") {
                 continue;
             }
@@ -65,6 +61,48 @@ fn every_link_between_the_guides_leads_somewhere() {
             );
         }
     }
+}
+
+/// In rustdoc's pages there are no files beside a guide: what it links to by a file's name is another page
+/// there, by a definition that comes first.
+#[test]
+fn every_link_of_a_guide_leads_somewhere_in_the_documentation_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_to_string(root.join("src/guide/mod.rs")).unwrap();
+    let links = fs::read_to_string(root.join("src/guide/links.md")).unwrap();
+    let there: Vec<_> = definitions(&links).map(|it| it.0).collect();
+    let mut guides = 0;
+    for name in pages
+        .split("\"../../docs/")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+    {
+        let text = fs::read_to_string(root.join("docs").join(name)).unwrap();
+        for link in inline_links(&text) {
+            let elsewhere = link.contains("://") || link.starts_with('#');
+            assert!(elsewhere, "{name}: {link} is to be a reference");
+        }
+        for (label, _) in definitions(&text) {
+            assert!(
+                there.contains(&label),
+                "links.md has no [{label}] of {name}"
+            );
+        }
+        guides += 1;
+    }
+    assert!(guides > 5, "{guides} guides");
+}
+
+/// What `[text](link)` leads to.
+fn inline_links(text: &str) -> impl Iterator<Item = &str> {
+    let rests = text.split("](").skip(1);
+    rests.filter_map(|rest| rest.split(')').next())
+}
+
+/// Label and link of each `[label]: link`.
+fn definitions(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix('['));
+    lines.filter_map(|line| line.split_once("]: "))
 }
 
 /// As GitHub makes it.

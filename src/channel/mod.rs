@@ -1,5 +1,7 @@
 //! Channels between the two sides, and the wait policy that every crossing shares.
 //!
+//! The guide: [channels](crate::guide::channels).
+//!
 //! # When to use this
 //!
 //! When a stream of messages crosses from one runtime to the other (or between any two threads or
@@ -110,6 +112,8 @@ pub use crate::error::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvErr
 /// from a sender is always in a receiver's hands, so that dropping a pending `recv` would lose it, and
 /// a pending `send` could not take its value back. One slot keeps both promises.
 ///
+/// The guide: [channels](crate::guide::channels).
+///
 /// # Panics
 ///
 /// Panics if the capacity, rounded up to a power of two, does not fit into the address space, or its memory
@@ -139,6 +143,8 @@ pub fn spsc<T>(capacity: usize) -> (spsc::Sender<T>, spsc::Receiver<T>) {
 /// of two. A capacity of 0 is taken as 1, as in [`spsc()`].
 ///
 /// All ends can be sent to other threads, and used on any runtime or none, if `T` is `Send`.
+///
+/// The guide: [channels](crate::guide::channels).
 ///
 /// # Panics
 ///
@@ -182,6 +188,8 @@ pub fn mpsc<T>(capacity: usize) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
 /// two, and somewhat less than a KiB. A capacity of 0 is taken as 1, as in [`spsc()`].
 ///
 /// Members can be sent to other threads, and used on any runtime or none, if `T` is `Send`.
+///
+/// The guide: [channels](crate::guide::channels).
 ///
 /// # Panics
 ///
@@ -256,6 +264,8 @@ pub fn mesh<T>(n: usize, capacity: usize) -> Vec<mesh::Member<T>> {
 ///
 /// All ends can be sent to another thread, and used on any runtime or none, if `T` is `Send`.
 ///
+/// The guide: [channels](crate::guide::channels).
+///
 /// # Examples
 ///
 /// ```
@@ -283,6 +293,8 @@ pub fn unbounded<T>() -> (unbounded::Sender<T>, unbounded::Receiver<T>) {
 /// speak both runtimes' I/O traits. A capacity of 0 is taken as 1; the largest is a quarter of the address space.
 ///
 /// Both ends can be sent to another thread, and used on any runtime or none.
+///
+/// The guide: [channels](crate::guide::channels).
 ///
 /// # Examples
 ///

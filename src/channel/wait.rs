@@ -72,6 +72,8 @@ const MOST_HINTS: usize = 32;
 ///
 /// An idle worker of a pool looks for up to 60 µs rather than 20: its own tasks do not wait for that,
 /// because they end the look.
+///
+/// The guide: [channels](crate::guide::channels).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {

@@ -26,6 +26,8 @@ use crate::error::TokioGone;
 /// when `f` has returned or panicked. It is a closure and not a guard so that it cannot be held across an await,
 /// where the context would stay with the thread instead of going with the task.
 ///
+/// The guide: [contexts](crate::guide::contexts).
+///
 /// # Where it runs
 ///
 /// Here and now.
@@ -51,6 +53,8 @@ pub fn with<R>(handle: &Handle, f: impl FnOnce() -> R) -> R {
 }
 
 /// Puts `value` into the context of the Tokio runtime behind `handle`: [`InTokioExt::in_tokio`] as a function.
+///
+/// The guide: [contexts](crate::guide::contexts).
 pub fn in_tokio<T>(handle: &Handle, value: T) -> InTokio<T> {
     InTokio {
         value: Some(value),
@@ -61,6 +65,8 @@ pub fn in_tokio<T>(handle: &Handle, value: T) -> InTokio<T> {
 }
 
 /// Puts anything into the context of a Tokio runtime.
+///
+/// The guide: [contexts](crate::guide::contexts).
 pub trait InTokioExt: Sized {
     /// Puts it into the context of the Tokio runtime behind `handle`: it is polled where it is, and may use what
     /// needs that runtime.

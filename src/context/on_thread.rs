@@ -39,6 +39,8 @@ use crate::{
 /// HTTP message. Not [`AsyncBufRead`](tokio::io::AsyncBufRead), which would lend the value's own buffer. Anything
 /// else is reached with [`with`](Self::with) and [`with_mut`](Self::with_mut).
 ///
+/// The guide: [contexts](crate::guide::contexts).
+///
 /// # Where it runs
 ///
 /// The value is polled, used and dropped on the thread that [`new`](Self::new) was called on, and on no other.

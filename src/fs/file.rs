@@ -37,6 +37,8 @@ const LARGE: usize = 1 << 20;
 ///
 /// Clones are the same open file: they share one cursor, as those of [`std::fs::File::try_clone`] do.
 /// The calls that take a position neither use nor move it.
+///
+/// The guide: [files](crate::guide::files).
 #[derive(Clone, Debug)]
 pub struct File {
     pub(super) inner: Arc<Inner>,

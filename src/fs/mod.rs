@@ -1,5 +1,7 @@
 //! Files for Tokio code, driven by a [`CompioPool`]: the names and shapes of `tokio::fs`.
 //!
+//! The guide: [files](crate::guide::files).
+//!
 //! A module moves by its `use` line, once the program has made a pool its default:
 //!
 //! ```
@@ -100,6 +102,8 @@ use crate::{
 /// pool, or have several.
 ///
 /// A clone of the pool: keeps it alive. The files that it opens do not.
+///
+/// The guide: [files](crate::guide::files).
 #[derive(Clone, Debug)]
 pub struct Fs {
     pool: CompioPool,

@@ -29,6 +29,8 @@ use super::{
 use crate::{error::JoinError, pool::PoolShared, spawn::RunBlocking};
 
 /// How a file is opened; as `tokio::fs::OpenOptions`.
+///
+/// The guide: [files](crate::guide::files).
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     read: bool,

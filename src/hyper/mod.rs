@@ -13,6 +13,8 @@
 //! - A whole server that starts its own tasks on Tokio, as `axum::serve` and tonic's `Server` do.
 //!   Serve connection by connection instead, as below: an axum `Router`, and tonic's `Routes` by
 //!   `into_axum_router`, are services for that.
+//!   What tonic's `Server` does beside is yours then: it reads the header `grpc-timeout`, and its `Routes` do not
+//!   (`examples/split_services` has the few lines).
 //! - What asks a stream to be `Send`, which the shims are not: HTTP/1's `with_upgrades`, hyper-util's
 //!   `serve_connection_with_upgrades` and `client::legacy`. Put [`OnThread`](crate::context::OnThread) around
 //!   it, within `TokioIo` or without, as [below](#an-upgrade). Or do without, and take the stream back from an HTTP/1

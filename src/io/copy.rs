@@ -85,6 +85,8 @@ where
 ///
 /// Each direction has a buffer of its own, as [`copy`] has it.
 ///
+/// The guide: [streams and buffers](crate::guide::io).
+///
 /// # Where it runs
 ///
 /// Where Compio's stream may be used: on its thread, within its runtime. Tokio's stream wakes it from there.

@@ -9,6 +9,8 @@ use super::TokioAsCompio;
 /// run on Windows yet. Name the result as `<TcpStream as IntoTokioIo>::Io`. A stream of your own is wrapped with
 /// [`CompioAsTokio::new`](super::CompioAsTokio::new).
 ///
+/// The guide: [streams and buffers](crate::guide::io).
+///
 /// # Examples
 ///
 /// ```
@@ -61,6 +63,8 @@ compio_sockets!(compio::net::TcpStream, compio::net::UnixStream);
 /// From a Tokio stream to one that speaks Compio's traits.
 ///
 /// Implemented stream by stream; a stream of your own is wrapped with [`TokioAsCompio::new`].
+///
+/// The guide: [streams and buffers](crate::guide::io).
 ///
 /// # Examples
 ///

@@ -1,5 +1,7 @@
 //! The borrowed/owned I/O line.
 //!
+//! The guide: [streams and buffers](crate::guide::io).
+//!
 //! Tokio lends a buffer to the stream for the time of a poll. Compio gives the buffer to the
 //! kernel until the operation is done. These types stand on the line.
 //!

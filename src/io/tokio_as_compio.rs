@@ -27,6 +27,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 /// A tuple `(TokioAsCompio<R>, TokioAsCompio<W>)` over the stream's own halves is splittable too,
 /// and has no lock.
 ///
+/// The guide: [streams and buffers](crate::guide::io).
+///
 /// # Where it runs
 ///
 /// Wherever its stream may be polled: for Tokio's sockets, anywhere as long as their runtime runs.

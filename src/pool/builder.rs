@@ -74,6 +74,8 @@ pub enum DriverKind {
 
 /// Configures and builds a [`CompioPool`]; from [`CompioPool::builder`].
 ///
+/// The guide: [work on the other side](crate::guide::spawning).
+///
 /// ```
 /// use landbridge::{CompioPool, Wait};
 ///

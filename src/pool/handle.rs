@@ -17,6 +17,8 @@ use crate::error::{NoSuchWorker, NotOnWorker};
 /// [`stream`](Self::stream) and [`host`](Self::host), with the same promises; only the choice of the
 /// worker is gone. It keeps neither pool nor runtime alive.
 ///
+/// The guide: [work on the other side](crate::guide::spawning).
+///
 /// # Examples
 ///
 /// ```

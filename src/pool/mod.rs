@@ -1,5 +1,7 @@
 //! The Compio side as a service: threads that run Compio, callable from anywhere.
 //!
+//! The guide: [work on the other side](crate::guide::spawning).
+//!
 //! ```text
 //!  any thread                         a worker thread
 //!  ----------                         ---------------
@@ -104,6 +106,8 @@ pub(crate) use worker::{
 ///
 /// A pool is a cheap handle: clones share the threads. `run` and `spawn` take a closure to one of the
 /// threads and bring back what its future returned, its panic, or the news that it was cancelled.
+///
+/// The guide: [work on the other side](crate::guide::spawning).
 ///
 /// # Where it runs
 ///

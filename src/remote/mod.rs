@@ -1,5 +1,7 @@
 //! Sockets for Tokio code, driven by a [`CompioPool`](crate::CompioPool): the names and shapes of `tokio::net`.
 //!
+//! The guide: [streams and buffers](crate::guide::io).
+//!
 //! A module moves by its `use` line, once the program has made a pool its default, unless it uses what is
 //! [not there](#what-is-not-there). On Unix.
 //!

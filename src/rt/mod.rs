@@ -1,5 +1,7 @@
 //! For code that serves both runtimes.
 //!
+//! The guide: [contexts](crate::guide::contexts).
+//!
 //! # When to use this
 //!
 //! In a library that its users run on Tokio or on Compio, or in a module that is to move from one to the

@@ -29,6 +29,8 @@ use crate::{
 /// Resolves to what the work returned, or to a [`JoinError`]. Dropping it lets the work go on, as
 /// with Tokio's handle and std's; Compio's own handle cancels on drop.
 ///
+/// The guide: [work on the other side](crate::guide::spawning).
+///
 /// # Where it runs
 ///
 /// It may be awaited, sent and dropped anywhere. While it waits it may look again for up to 20 µs

@@ -1,5 +1,7 @@
 //! One crossing: a closure out, its result back.
 //!
+//! The guide: [work on the other side](crate::guide::spawning).
+//!
 //! | from | to | how |
 //! |---|---|---|
 //! | anywhere | a Compio worker | [`CompioPool::run`], [`CompioPool::spawn`] |

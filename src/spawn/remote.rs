@@ -32,6 +32,8 @@ use crate::{
 /// `Send`, `Sync` and `Clone` whatever the object is: the object never leaves its worker, only calls
 /// go there. It does not keep the pool alive.
 ///
+/// The guide: [work on the other side](crate::guide::spawning).
+///
 /// # Where it runs
 ///
 /// The object is made, used and dropped on one worker and nowhere else. The closure of a call is

@@ -38,6 +38,8 @@ use crate::{
 /// Unstructured work needs no bridge: `Handle::spawn` of Tokio works from any thread, and its handle
 /// may be awaited on any runtime. [`spawn_across`](Self::spawn_across) is for where this crate's
 /// [`JoinHandle`] is wanted.
+///
+/// The guide: [work on the other side](crate::guide::spawning).
 pub trait TokioHandleExt: sealed::Sealed {
     /// Runs `future` on the Tokio runtime and waits for it.
     ///

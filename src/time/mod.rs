@@ -1,5 +1,7 @@
 //! Time of whichever runtime polls: for code that serves both.
 //!
+//! The guide: [contexts](crate::guide::contexts).
+//!
 //! # When to use this
 //!
 //! Where `tokio::time` or `compio::time` would do but the code does not know which of the two drives

@@ -149,11 +149,23 @@ fn cpu(clock: rustix::time::ClockId) -> Duration {
 /// What the system says.
 #[cfg(unix)]
 pub fn terminate_this_process() -> std::io::Result<()> {
+    signal_this_process(rustix::process::Signal::TERM)
+}
+
+/// Sends this process SIGHUP, as an operator does for a reload.
+///
+/// # Errors
+///
+/// What the system says.
+#[cfg(unix)]
+pub fn hang_up_this_process() -> std::io::Result<()> {
+    signal_this_process(rustix::process::Signal::HUP)
+}
+
+#[cfg(unix)]
+fn signal_this_process(signal: rustix::process::Signal) -> std::io::Result<()> {
     let this = rustix::process::getpid();
-    Ok(rustix::process::kill_process(
-        this,
-        rustix::process::Signal::TERM,
-    )?)
+    Ok(rustix::process::kill_process(this, signal)?)
 }
 
 #[cfg(all(test, unix))]

@@ -28,6 +28,8 @@ use crate::{
 /// For a program, or a thread of one, that needs the one's libraries and the other's I/O and nothing of the two to
 /// cross threads. Sockets, timers and tasks of both work side by side, in one future too.
 ///
+/// The guide: [contexts](crate::guide::contexts).
+///
 /// # Where it runs
 ///
 /// On the thread that calls [`block_on`](Self::block_on), while that is in it; the runtime itself stays on the thread

@@ -45,6 +45,8 @@ use crate::io::state::LARGE;
 /// Idle, it holds at most 1 KiB more than the stream would. A thread keeps at most 4.75 MiB of buffers for all its
 /// shims. No allocation per operation beyond what the stream makes itself.
 ///
+/// The guide: [streams and buffers](crate::guide::io).
+///
 /// # Where it runs
 ///
 /// On the thread that made it, within the Compio runtime that the stream belongs to: the shim is

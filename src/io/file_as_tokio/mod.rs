@@ -41,6 +41,8 @@ const MAX_BUF_SIZE: usize = 2 << 20;
 /// It is for files that have positions: others, such as a FIFO or a terminal, are refused. A pipe of Compio's goes
 /// through [`CompioReadAsTokio`](super::CompioReadAsTokio) or [`CompioWriteAsTokio`](super::CompioWriteAsTokio).
 ///
+/// The guide: [streams and buffers](crate::guide::io).
+///
 /// # Where it runs
 ///
 /// On the thread that made it, within the Compio runtime that the file belongs to: it is not `Send`. The first

@@ -1,5 +1,7 @@
 //! Moving a live socket, pipe or file from one runtime to the other, for good.
 //!
+//! The guide: [streams and buffers](crate::guide::io).
+//!
 //! A shim stands between two runtimes for as long as it is used, and costs something each time. A hand-off is
 //! done once: the object leaves its runtime, through the standard library's type, and belongs to the other.
 //! What the kernel holds for it, such as bytes that were received and not yet read, goes with it.

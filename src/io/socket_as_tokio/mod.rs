@@ -52,6 +52,8 @@ use write::Writer;
 /// io_uring or epoll. Elsewhere [`into_tokio_io`](super::IntoTokioIo::into_tokio_io) makes a
 /// [`CompioAsTokio`](super::CompioAsTokio).
 ///
+/// The guide: [streams and buffers](crate::guide::io).
+///
 /// # Where it runs
 ///
 /// On the thread that made it, within the Compio runtime where it first has to wait: the shim is

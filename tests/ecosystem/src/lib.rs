@@ -6,6 +6,10 @@
 #![cfg(any(doctest, test))]
 
 #[cfg(all(doctest, unix))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
+#[cfg(all(doctest, unix))]
 #[doc = include_str!("../../../docs/files.md")]
 struct Files;
 
