@@ -55,15 +55,16 @@
 //! - `ServerBuilder` takes 0-RTT data, and panics in a build with two TLS providers: `config.rs` goes without it.
 //!
 //! Measured by the demonstration, on a virtual machine of 2 processors (Linux 6.18) that others were using; 8 clients
-//! on a third thread, 5 rounds in turns, the range of the medians of three to five runs. The CPU time is that of the
-//! server's threads; the clients and the neighbours share its processors, so what goes by the clock says less.
+//! on a third thread, 5 rounds in turns, the range of the medians of five runs (of three with one thread). The CPU time
+//! is that of the server's threads; the clients and the neighbours share its processors, so what goes by the clock says
+//! less.
 //!
 //! | | Compio / Tokio by the clock | us of CPU, Tokio | us of CPU, Compio |
 //! |---|---|---|---|
-//! | a round trip of 64 bytes, a stream each; 2 threads | 0.46 to 1.00 | 17 to 18 | 17 to 25 |
-//! | a MiB, there and back; 2 threads | 0.51 to 1.03 | 1400 to 1700 | 2000 to 2500 |
-//! | a round trip; 1 thread | 0.80 to 0.96 | 14 | 15 to 19 |
-//! | a MiB; 1 thread | 0.43 to 0.76 | 1300 to 1500 | 2100 to 2200 |
+//! | a round trip of 64 bytes, a stream each; 2 threads | 0.86 to 1.08 | 14 to 18 | 17 to 21 |
+//! | a MiB (of 4 there and back); 2 threads | 0.84 to 1.05 | 1230 to 1640 | 1750 to 2200 |
+//! | a round trip; 1 thread | 0.67 to 0.81 | 11 to 12 | 14 to 15 |
+//! | a MiB; 1 thread | 0.50 to 0.89 | 1060 to 1230 | 1780 to 1860 |
 //!
 //! So this is not the way to a faster server. What differs is that compio-quic asks the kernel for one datagram, or one
 //! batch of equal ones, where quinn asks for 32, has one batch of a connection on its way at a time, and sends smaller
