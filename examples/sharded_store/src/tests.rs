@@ -219,6 +219,69 @@ async fn damage_that_no_crash_can_have_made_is_refused() {
     ));
 }
 
+/// A bit that flips in a small log, or near the end of a large one, is not a crash either: to cut off there would throw
+/// away what was acknowledged after it.
+#[tokio::test]
+async fn damage_before_the_last_group_is_refused_however_little_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |config| config.workers = 1).await;
+    client(&server, |mut socket| {
+        for n in 0..10 {
+            // Each waits for its answer, and so is a group.
+            write!(socket, "SET key{n} value{n}\r\n").unwrap();
+            let mut answer = [0; 5];
+            socket.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"+OK\r\n");
+        }
+    })
+    .await;
+    assert!(server.drain().await.unwrap());
+
+    let current = fs::read_to_string(dir.path().join("CURRENT")).unwrap();
+    let log = dir
+        .path()
+        .join(current.split(' ').next().unwrap())
+        .join("0");
+    let good = fs::read(&log).unwrap();
+    let flipped = |what: &[u8]| {
+        let mut bad = good.clone();
+        let at = bad.windows(what.len()).position(|bytes| bytes == what);
+        bad[at.unwrap()] ^= 1;
+        fs::write(&log, bad).unwrap();
+    };
+    for what in [b"value0", b"value5", b"value8"] {
+        flipped(what);
+        let found = recovered(dir.path(), 1).await;
+        assert!(matches!(found, Err(StoreError::Damaged(..))), "{found:?}");
+    }
+    // Nothing says that the last one was whole: a crash may leave it so.
+    flipped(b"value9");
+    let (keys, cut_off) = recovered(dir.path(), 1).await.unwrap();
+    assert_eq!(keys.len(), 9);
+    assert!(cut_off > 0);
+    // What a start has written itself, it has written before it counted.
+    let log = dir.path().join("2").join("0");
+    let mut bad = fs::read(&log).unwrap();
+    let last = bad.len() - 40;
+    bad[last] ^= 1;
+    fs::write(&log, bad).unwrap();
+    let found = recovered(dir.path(), 1).await;
+    assert!(matches!(found, Err(StoreError::Damaged(..))), "{found:?}");
+}
+
+/// Clients choose their values: what looks like a mark in one of them must say nothing of the log.
+#[test]
+fn a_mark_is_one_only_where_it_says_to_be() {
+    let mut log = b"what was torn".to_vec();
+    let at = 100 + log.len() as u64;
+    record::push_mark(&mut log, at, 90);
+    log.extend_from_slice(b"and torn again");
+    assert_eq!(record::marked(&log, 100), 90);
+    assert_eq!(record::marked(&log, 101), 0);
+    log[20] ^= 1;
+    assert_eq!(record::marked(&log, 100), 0);
+}
+
 /// Power may fail in a start as well, and what it has left must not get in the next one's way.
 #[tokio::test]
 async fn a_start_that_was_interrupted_is_begun_again() {
