@@ -204,9 +204,10 @@ async fn damage_that_no_crash_can_have_made_is_refused() {
         record::push(&mut log, b"key", Some(&[7; 100_000]));
     }
     log[bad + 9] ^= 1;
+    let before = fs::metadata(dir.path().join("1").join("0")).unwrap().len();
     append(dir.path(), 0, &log);
     match recovered(dir.path(), 1).await {
-        Err(StoreError::Damaged(_, at, _)) => assert_eq!(at, 8 + bad as u64),
+        Err(StoreError::Damaged(_, at, _)) => assert_eq!(at, before + bad as u64),
         other => panic!("{other:?}"),
     }
     let path = dir.path().join("not a log");
@@ -617,6 +618,92 @@ async fn a_client_that_stops_in_the_midst_of_a_request_is_let_go() {
         assert_eq!(socket.read(&mut [0; 64]).unwrap(), 0);
     })
     .await;
+    assert!(server.drain().await.unwrap());
+}
+
+/// A byte now and then is not progress: thousands of buffers would be held by next to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_trickles_its_request_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |config| {
+        config.stall = Duration::from_millis(300)
+    })
+    .await;
+    client(&server, |mut socket| {
+        socket
+            .write_all(b"*2\r\n$4\r\nECHO\r\n$1000000\r\n")
+            .unwrap();
+        // Slow, but never as slow as it may be at most.
+        while socket.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    })
+    .await;
+    assert!(server.drain().await.unwrap());
+}
+
+/// A small request may ask for much more than there is memory, by asking for the same value again and again.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_sent_while_it_is_made() {
+    const TIMES: usize = 600;
+
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |_| {}).await;
+    client(&server, |mut socket| {
+        let value = "v".repeat(1_000_000);
+        let set = format!(
+            "*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}\r\n",
+            value.len()
+        );
+        socket.write_all(set.as_bytes()).unwrap();
+        let get = format!("MGET{}\r\nQUIT\r\n", " a".repeat(TIMES));
+        socket.write_all(get.as_bytes()).unwrap();
+        let taken = io::copy(&mut socket, &mut io::sink()).unwrap() as usize;
+        let one = "$1000000\r\n".len() + value.len() + 2;
+        assert_eq!(taken, "+OK\r\n*600\r\n+OK\r\n".len() + TIMES * one);
+    })
+    .await;
+    assert!(server.drain().await.unwrap());
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak: usize = peak
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    assert!(peak < 300_000, "{peak} KiB of memory");
+}
+
+/// Any page in a browser on this machine can have it send what it likes to a port of this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_a_browser_ends_the_connection_before_its_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |_| {}).await;
+    for head in ["POST / HTTP/1.1\r\n", "GET /\r\nHost: localhost\r\n"] {
+        client(&server, move |mut socket| {
+            let request = format!("{head}\r\nSET stolen 1\r\n");
+            socket.write_all(request.as_bytes()).unwrap();
+            let mut said = String::new();
+            socket.read_to_string(&mut said).unwrap();
+            assert!(said.ends_with("-ERR this is not HTTP\r\n"), "{said}");
+        })
+        .await;
+    }
+    assert!(server.drain().await.unwrap());
+}
+
+/// Sockets that share an address share it with any other process of the same user: its clients would be told that keys
+/// are not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_served_by_one_store_at_a_time() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = start(dir.path(), |_| {}).await;
+    let mut config = Config::new(server.addr(), other.path().to_path_buf(), 1);
+    config.pinned = false;
+    let second = Server::start(config).await;
+    assert!(matches!(second, Err(server::StartError::Listen(..))));
     assert!(server.drain().await.unwrap());
 }
 
