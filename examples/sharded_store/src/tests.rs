@@ -634,7 +634,9 @@ async fn a_client_that_trickles_its_request_is_let_go() {
             .write_all(b"*2\r\n$4\r\nECHO\r\n$1000000\r\n")
             .unwrap();
         // Slow, but never as slow as it may be at most.
+        let begun = std::time::Instant::now();
         while socket.write_all(b"x").is_ok() {
+            assert!(begun.elapsed() < LONG, "it is never let go");
             std::thread::sleep(Duration::from_millis(5));
         }
     })
