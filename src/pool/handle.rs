@@ -139,7 +139,7 @@ impl CompioPool {
     }
 
     /// All workers, by their indices.
-    pub fn workers(&self) -> impl ExactSizeIterator<Item = CompioHandle> + '_ {
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = CompioHandle> + Clone + '_ {
         self.shared()
             .workers
             .iter()

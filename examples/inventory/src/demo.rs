@@ -1,6 +1,7 @@
 //! A small code base, `fixture`, whose counts are known. Nothing in here is for copying.
 
 use std::{
+    fmt::Debug,
     io::{self, Write},
     path::Path,
 };
@@ -96,13 +97,10 @@ fn check(report: &Report) -> Result<(), DemoError> {
     same("files", &report.files, &7)
 }
 
-fn same<T: std::fmt::Debug + ?Sized, U: std::fmt::Debug + ?Sized>(
-    what: &str,
-    counted: &T,
-    expected: &U,
-) -> Result<(), DemoError>
+fn same<T, U>(what: &str, counted: &T, expected: &U) -> Result<(), DemoError>
 where
-    T: PartialEq<U>,
+    T: PartialEq<U> + Debug + ?Sized,
+    U: Debug + ?Sized,
 {
     if counted == expected {
         return Ok(());

@@ -27,6 +27,9 @@
 //! - what other crates re-export or return;
 //! - `cfg`: all of the code is read, whatever it is for.
 //!
+//! Measured on a virtual machine of 2 processors (Linux 6.18), not quiet: 8 MB of source in a second of CPU time;
+//! `tokio-util`, 1 MB, takes 0.1 s.
+//!
 //! A file that cannot be read, is not UTF-8, does not parse or nests too deep is named, and the rest goes on. It has
 //! nothing to drain: Ctrl-C ends it as it ends any tool that only reads.
 

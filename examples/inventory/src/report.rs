@@ -181,12 +181,15 @@ fn read(root: &Path) -> Result<Report, InventoryError> {
     Ok(found.report(root, program, files))
 }
 
-type Lines = BTreeMap<(usize, Vec<String>), (usize, Vec<usize>)>;
+/// A module: its file, and its path in it.
+type InFile = (usize, Vec<String>);
+type Items = BTreeMap<String, ItemReport>;
+type Lines = BTreeMap<InFile, (usize, Vec<usize>)>;
 
 #[derive(Debug, Default)]
 struct Found {
     /// By file and the module in it; with one of its scopes.
-    modules: BTreeMap<(usize, Vec<String>), (usize, BTreeMap<String, ItemReport>)>,
+    modules: BTreeMap<InFile, (usize, Items)>,
     /// By package, dependency and part.
     crates: BTreeMap<(usize, String, &'static str), Lines>,
 }

@@ -56,8 +56,8 @@ impl Program {
                     crates.insert(name.clone(), of.clone());
                 }
             }
-            // Tokio's is looked for in a folder without a manifest, too; but another crate may have its name.
-            if !package.dependencies.contains_key("tokio") {
+            // In a folder without a manifest nothing else is known.
+            if !package.manifest {
                 crates.insert("tokio".to_owned(), "tokio".to_owned());
             }
             crates
@@ -134,6 +134,9 @@ impl Program {
 
     /// The package, and the path as if nothing were renamed; nothing for what this tool does not know.
     pub(crate) fn meaning(&self, mention: &Mention) -> Option<(String, Vec<String>)> {
+        if self.crates[self.package_of(mention.scope)].is_empty() {
+            return None;
+        }
         let search = Search {
             program: self,
             steps: Cell::new(MOST_STEPS),

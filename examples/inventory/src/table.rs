@@ -290,7 +290,7 @@ pub(crate) const TOKIO: &[Entry] = &[
         "tokio::net::ToSocketAddrs",
         "landbridge::remote::ToSocketAddrs",
         UseLine,
-        PATHS,
+        "",
     ),
     row(
         "tokio::net::lookup_host",

@@ -1,7 +1,7 @@
 //! Which files there are, to which package each belongs, and which module it is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -43,6 +43,8 @@ pub(crate) struct Tree {
     pub(crate) files: Vec<SourceFile>,
     pub(crate) problems: Vec<Problem>,
 }
+
+type Manifests = HashMap<PathBuf, (usize, Manifest)>;
 
 impl Tree {
     /// What is under `root`, a folder or one file. Links below it are not followed, so none leads in circles.
@@ -89,8 +91,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Those that are packages, the innermost first, with their places among the packages.
-    fn read_manifests(&mut self, root: &Path, paths: &[PathBuf]) -> Vec<(usize, Manifest)> {
+    /// Those that are packages, by their folders, with their places among the packages.
+    fn read_manifests(&mut self, root: &Path, paths: &[PathBuf]) -> Manifests {
         let mut all = Vec::new();
         for path in paths {
             match Manifest::read(path) {
@@ -105,36 +107,35 @@ impl Tree {
             .iter()
             .filter_map(|it| Some((it.dir.clone(), it.shared()?.clone())))
             .collect();
-        let mut packages = Vec::new();
+        let mut packages = Manifests::new();
         for mut manifest in all {
             let Some(name) = manifest.name.clone() else {
                 continue;
             };
             manifest.inherit(&shared);
-            packages.push((self.packages.len(), manifest));
-            let manifest = &packages[packages.len() - 1].1;
             self.packages.push(Package {
                 name,
                 dir: shown(root, &manifest.dir),
                 manifest: true,
                 dependencies: manifest.dependencies.clone(),
             });
+            let place = self.packages.len() - 1;
+            packages.insert(manifest.dir.clone(), (place, manifest));
         }
-        packages.sort_by_key(|(_, it)| std::cmp::Reverse(it.dir.components().count()));
         packages
     }
 
-    fn place(&mut self, root: &Path, manifests: &[(usize, Manifest)], path: PathBuf) {
-        let absolute = absolute(&path);
-        let owner = manifests
-            .iter()
-            .find(|(_, it)| path.starts_with(&it.dir) || absolute.starts_with(&it.dir));
+    fn place(&mut self, root: &Path, manifests: &Manifests, path: PathBuf) {
+        let nearest = |path: &Path| path.ancestors().skip(1).find_map(|dir| manifests.get(dir));
         let shown = shown(root, &path);
+        // A manifest above the root was found by the root's whole path.
+        let owner = nearest(&path).map(|it| (it, path.clone())).or_else(|| {
+            let absolute = absolute(&path);
+            nearest(&absolute).map(|it| (it, absolute))
+        });
         let (package, place) = match owner {
-            Some((package, manifest)) => {
-                let dir = &manifest.dir;
-                let within = path.strip_prefix(dir).or(absolute.strip_prefix(dir));
-                let within = within.unwrap_or(&path);
+            Some(((package, manifest), path)) => {
+                let within = path.strip_prefix(&manifest.dir).unwrap_or(&path);
                 (*package, Place::in_package(manifest, within))
             }
             None => {

@@ -114,9 +114,10 @@ struct Script {
     acts: VecDeque<Act>,
     /// What was asked for.
     seen: Vec<String>,
+    /// Nothing is answered any more.
+    down: bool,
 }
 
-/// Dropped, it refuses connections, and breaks those that it has.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     script: Arc<Mutex<Script>>,
@@ -134,6 +135,7 @@ impl Server {
         let script = Arc::new(Mutex::new(Script {
             acts: acts.into_iter().collect(),
             seen: Vec::new(),
+            down: false,
         }));
         let addr = listener.local_addr()?;
         let shared = Arc::clone(&script);
@@ -149,6 +151,14 @@ impl Server {
             script,
             accepting,
         })
+    }
+
+    /// From now on it refuses connections, and breaks those that it has.
+    async fn stop(mut self) {
+        lock(&self.script).down = true;
+        self.accepting.abort();
+        // The error says that it was.
+        _ = (&mut self.accepting).await;
     }
 
     /// The requests so far, as `METHOD path`.
@@ -193,6 +203,9 @@ async fn serve(mut socket: TcpStream, script: Arc<Mutex<Script>>) -> io::Result<
         );
         let act = {
             let mut script = lock(&script);
+            if script.down {
+                return Ok(());
+            }
             script.seen.push(seen.clone());
             script.acts.pop_front().unwrap_or(Act::Answer)
         };
@@ -399,7 +412,7 @@ async fn an_open_circuit_spares_the_server(pool: &CompioPool) -> Result<()> {
         Ok::<_, DemoError>(bounded("a call", called).await??)
     };
     check(call().await?.0.is_ok(), "it is not up")?;
-    drop(server);
+    bounded("the server's end", server.stop()).await?;
     // Refused, until the breaker has seen enough.
     let attempts = loop {
         match call().await? {

@@ -701,30 +701,46 @@ impl Redis {
         if !is_installed("redis-server") {
             return Ok(None);
         }
-        // Somebody else may take the port: then its answer is another.
-        let free = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let addr = free.local_addr()?;
-        drop(free);
-        let mut command = tokio::process::Command::new("redis-server");
-        command
-            .args(["--bind", "127.0.0.1", "--port", &addr.port().to_string()])
-            .args(["--appendonly", "yes", "--appendfsync", "always"])
-            .args(["--save", "", "--dir"])
-            .arg(dir);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        let ready = async {
-            while connect(addr).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+        // Somebody else may take the port before it does; then it ends.
+        for _ in 0..10 {
+            let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+            let addr = free.local_addr()?;
+            drop(free);
+            let mut command = tokio::process::Command::new("redis-server");
+            command
+                .args(["--bind", "127.0.0.1", "--port", &addr.port().to_string()])
+                .args(["--appendonly", "yes", "--appendfsync", "always"])
+                .args(["--save", "", "--dir"])
+                .arg(dir);
+            let mut child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .kill_on_drop(true)
+                .spawn()?;
+            let itself = child.id().map(|id| format!("process_id:{id}\r\n"));
+            let ready = async {
+                while child.try_wait()?.is_none() {
+                    let info = async {
+                        let mut client = connect(addr).await?;
+                        let info: String = redis::cmd("INFO").query_async(&mut client).await?;
+                        Ok::<_, DemoError>(info)
+                    };
+                    if let (Ok(info), Some(itself)) = (info.await, &itself)
+                        && info.contains(itself)
+                    {
+                        return Ok(true);
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                io::Result::Ok(false)
+            };
+            if bounded("redis-server", ready).await?? {
+                return Ok(Some(Self {
+                    _child: child,
+                    addr,
+                }));
             }
-        };
-        bounded("redis-server", ready).await?;
-        Ok(Some(Self {
-            _child: child,
-            addr,
-        }))
+        }
+        Ok(None)
     }
 }
