@@ -153,7 +153,8 @@ impl Client {
                 };
                 let pause = pause?.max(wanted.unwrap_or_default());
                 // The last error says more than that the deadline has passed while nothing was tried.
-                (Instant::now() + pause < deadline).then_some(pause)
+                // It may be any number: so not `now + pause`.
+                (pause < deadline.saturating_duration_since(Instant::now())).then_some(pause)
             })
             .notify(|_, pause| self.stats.pauses.borrow_mut().push(pause));
         match timeout_at(deadline, trying).await {

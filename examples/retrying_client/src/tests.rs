@@ -109,6 +109,19 @@ async fn a_kept_connection_that_was_closed_costs_no_post() {
         .unwrap();
 }
 
+/// A server may say any number: no sum of it and the time may end the client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_wants_to_be_left_alone_for_ever_is_given_up() {
+    let server = Server::start([Act::Busy(u64::MAX)]).await.unwrap();
+    let pool = pool();
+    let called = call(&pool, server.addr, policy(), Method::GET);
+    let called = tokio::time::timeout(LONG, called).await.expect("it ends");
+    assert!(matches!(
+        called.unwrap().outcome,
+        Err(CallError::GaveUp { attempts: 1, .. })
+    ));
+}
+
 /// One attempt means one.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_attempt_is_not_repeated() {

@@ -42,6 +42,9 @@ pub(crate) enum CommandError {
     Database,
     #[error("NOPROTO unsupported protocol version")]
     Protocol,
+    /// A browser can be had to send commands in the body of a request, and each line of it would be taken for one.
+    #[error("ERR this is not HTTP")]
+    Http,
 }
 
 impl Command {
@@ -115,6 +118,7 @@ impl Command {
             },
             // Clients say who they are.
             "client" => Ok(Self::Say(simple("OK"))),
+            "post" | "host:" => Err(CommandError::Http),
             "hello" => Err(CommandError::Protocol),
             "dbsize" => Err(wrong()),
             _ => Err(CommandError::Unknown(name)),

@@ -4,7 +4,12 @@
 //! client that sends faster than it is served finds that its socket is full. So what a connection holds is bounded
 //! without anybody counting: its buffer, and [`PIPELINE`] answers.
 
-use std::{io, rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    io,
+    rc::Rc,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use compio::{
@@ -17,7 +22,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    command::{Command, Merge, simple},
+    command::{Command, CommandError, Merge, simple},
     resp,
     shard::Outcome,
     worker::{Pending, Router},
@@ -29,6 +34,8 @@ const PIPELINE: usize = 256;
 const READ: usize = 16 << 10;
 /// Answers are sent when there are so many bytes of them.
 const FLUSH: usize = 64 << 10;
+/// A larger buffer is not kept while a client has nothing to ask.
+const LARGE: usize = 2 * FLUSH;
 /// How long a client may take for the rest of a request, and to take its answers.
 pub(crate) const STALL: Duration = Duration::from_secs(10);
 /// How long, and for how many bytes, what a client has sent is read after the last answer. To close before would be
@@ -61,6 +68,10 @@ pub(crate) struct Connection {
     stall: Duration,
     input: BytesMut,
     output: BytesMut,
+    /// Since when there is a part of a request in `input`.
+    begun: Option<Instant>,
+    /// `input` has had room for more than usual.
+    grown: bool,
 }
 
 impl Connection {
@@ -71,6 +82,8 @@ impl Connection {
             stall,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            begun: None,
+            grown: false,
         }
     }
 
@@ -81,18 +94,25 @@ impl Connection {
             let last = self.ask(&mut batch).await;
             let asked = !batch.is_empty();
             for answer in batch.drain(..) {
-                let answer = self.answer(answer).await;
-                resp::push(&mut self.output, &answer)?;
-                if self.output.len() >= FLUSH {
-                    self.send().await?;
+                match self.answer(answer).await {
+                    // One by one: together they may be a thousand times as much as the longest value.
+                    BytesFrame::Array(parts) => {
+                        resp::push_array(&mut self.output, parts.len());
+                        for part in parts {
+                            self.push(&part).await?;
+                        }
+                    }
+                    answer => self.push(&answer).await?,
                 }
             }
             self.send().await?;
             if last {
                 return self.close().await;
             }
-            // Less than a whole request is left.
-            if !asked {
+            if asked {
+                self.begun = None;
+            } else {
+                // Less than a whole request is left.
                 match drain.run_until_cancelled(self.read()).await {
                     Some(Ok(0)) => return Ok(()),
                     Some(read) => _ = read?,
@@ -100,6 +120,14 @@ impl Connection {
                 }
             }
         }
+    }
+
+    async fn push(&mut self, answer: &BytesFrame) -> Result<()> {
+        resp::push(&mut self.output, answer)?;
+        if self.output.len() >= FLUSH {
+            self.send().await?;
+        }
+        Ok(())
     }
 
     /// Turned away, with a reason.
@@ -144,7 +172,15 @@ impl Connection {
                     batch.push(Answer::Ready(simple("OK")));
                     return true;
                 }
-                Err(error) => Answer::Ready(BytesFrame::Error(error.to_string().into())),
+                Err(error) => {
+                    let last = error == CommandError::Http;
+                    let error = Answer::Ready(BytesFrame::Error(error.to_string().into()));
+                    if last {
+                        batch.push(error);
+                        return true;
+                    }
+                    error
+                }
             };
             batch.push(answer);
         }
@@ -178,16 +214,24 @@ impl Connection {
 
     async fn read(&mut self) -> Result<usize> {
         let mut input = std::mem::take(&mut self.input);
-        input.reserve(READ);
         let partial = !input.is_empty();
+        // Who sent one long request and is idle now keeps no memory for the next one.
+        if !partial && std::mem::take(&mut self.grown) {
+            input = BytesMut::new();
+        }
+        input.reserve(READ);
         let mut socket = &self.socket;
         let read = socket.append(input);
         let BufResult(read, input) = if partial {
-            let read = timeout(self.stall, read).await;
+            // For all of the rest: a byte now and then does not hold a buffer for ever.
+            let begun = *self.begun.get_or_insert_with(Instant::now);
+            let left = self.stall.saturating_sub(begun.elapsed());
+            let read = timeout(left, read).await;
             read.map_err(|_| ConnectionError::Stalled)?
         } else {
             read.await
         };
+        self.grown |= input.len() > LARGE;
         self.input = input;
         Ok(read?)
     }
@@ -201,8 +245,10 @@ impl Connection {
         let sent = timeout(self.stall, socket.write_all(output)).await;
         let BufResult(sent, mut output) = sent.map_err(|_| ConnectionError::Stalled)?;
         sent?;
-        output.clear();
-        self.output = output;
+        if output.capacity() <= LARGE {
+            output.clear();
+            self.output = output;
+        }
         Ok(())
     }
 

@@ -25,7 +25,8 @@
 //! | `demo.rs` | the load, the kills, the checks and the figures | nothing |
 //!
 //! Limits: strings without expiry; a command with several keys is done key by key; a shard's keys have to fit in
-//! memory; a log grows until the next start, which shortens it.
+//! memory; a log grows until the next start, which shortens it, and needs room for a second one until then. Damage in the
+//! very last group of a log looks as a torn end does, and is cut off as one.
 //!
 //! | glommio | here |
 //! |---|---|

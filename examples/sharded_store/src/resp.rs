@@ -67,6 +67,11 @@ pub(crate) fn push(output: &mut BytesMut, answer: &BytesFrame) -> Result<(), Red
     Ok(())
 }
 
+/// Appends the beginning of an answer that consists of `parts` answers.
+pub(crate) fn push_array(output: &mut BytesMut, parts: usize) {
+    output.extend_from_slice(format!("*{parts}\r\n").as_bytes());
+}
+
 /// The size of the request at the beginning of `input` if all of it is there: an array of strings, and nothing else.
 fn measure(input: &[u8]) -> Result<Option<usize>, ProtocolError> {
     let Some((arguments, mut at)) = head(input, b'*', ProtocolError::Arguments)? else {

@@ -20,6 +20,7 @@ use landbridge::{
     rt::spawn_local,
     time::{sleep, timeout},
 };
+use socket2::{Domain, Socket, Type};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -130,6 +131,7 @@ impl Server {
 
         // After the recovery: who is let in is served.
         let refused = |error| StartError::Listen(config.listen, error);
+        alone(config.listen).map_err(refused)?;
         let listeners = listen::shared(config.listen, config.workers).map_err(refused)?;
         let addr = listeners[0].local_addr().map_err(refused)?;
 
@@ -185,6 +187,14 @@ impl Server {
         }
         Ok(in_time)
     }
+}
+
+/// Whether nobody listens there. With `SO_REUSEPORT` another process of the same user could: it would get a part of
+/// the connections, and its clients another store's answers.
+fn alone(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())
 }
 
 /// What a worker is started with.

@@ -23,7 +23,7 @@ use compio::{
     BufResult,
     buf::IntoInner,
     fs::{File, OpenOptions},
-    io::{AsyncReadAt, AsyncWriteAtExt},
+    io::{AsyncReadAt, AsyncReadAtExt, AsyncWriteAtExt},
 };
 use futures::future::try_join_all;
 use landbridge::{CompioPool, JoinError, fs::Fs};
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// At the beginning of each log: what it is, and the form of its records.
-const MAGIC: &[u8; 8] = b"shards-1";
+const MAGIC: &[u8; 8] = b"shards-2";
 /// Bytes that are read or written at a time.
 const PIECE: usize = 1 << 20;
 /// The most that a crash can leave unfinished: one group, and the record that made it full.
@@ -255,12 +255,16 @@ pub(crate) async fn replay(path: &Path) -> Result<Replayed> {
                         None => _ = replayed.map.remove(key),
                     }
                 }
+                Next::Mark(size) => done += size,
                 Next::Short if read > 0 => break,
                 Next::Short | Next::Bad => {
                     let good = at - (buffer.len() - done) as u64;
-                    replayed.cut_off = end - good;
-                    // All groups but the last one were on the disk before that one was begun.
-                    if replayed.cut_off > TAIL {
+                    replayed.cut_off = end.saturating_sub(good);
+                    // All groups but the last one were on the disk before that one was begun. What comes after it
+                    // may say so itself; so it does, but for the last one of all.
+                    if replayed.cut_off > TAIL
+                        || marked(&file, good, end).await.map_err(failed)? > good
+                    {
                         return Err(StoreError::Damaged(path.to_path_buf(), good, end));
                     }
                     return Ok(replayed);
@@ -268,6 +272,14 @@ pub(crate) async fn replay(path: &Path) -> Result<Replayed> {
             }
         }
     }
+}
+
+/// How much of a log was on the disk, by what there is from `good` on to its end.
+async fn marked(file: &File, good: u64, end: u64) -> io::Result<u64> {
+    let rest = Vec::with_capacity(end.saturating_sub(good) as usize);
+    let BufResult(read, rest) = file.read_to_end_at(rest, good).await;
+    read?;
+    Ok(record::marked(&rest, good))
 }
 
 fn slice_from(buffer: Vec<u8>, from: usize) -> compio::buf::Slice<Vec<u8>> {
@@ -287,6 +299,11 @@ async fn write(path: PathBuf, map: Map) -> Result<Part> {
         let next = left.next();
         if let Some((key, value)) = next {
             record::push(&mut bytes, key, Some(value));
+        }
+        if next.is_none() {
+            // All of it will be on the disk before it counts.
+            let at = end + bytes.len() as u64;
+            record::push_mark(&mut bytes, at, at);
         }
         if bytes.len() >= PIECE || next.is_none() {
             let BufResult(written, back) = file.write_all_at(bytes, end).await;

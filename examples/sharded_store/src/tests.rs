@@ -204,9 +204,10 @@ async fn damage_that_no_crash_can_have_made_is_refused() {
         record::push(&mut log, b"key", Some(&[7; 100_000]));
     }
     log[bad + 9] ^= 1;
+    let before = fs::metadata(dir.path().join("1").join("0")).unwrap().len();
     append(dir.path(), 0, &log);
     match recovered(dir.path(), 1).await {
-        Err(StoreError::Damaged(_, at, _)) => assert_eq!(at, 8 + bad as u64),
+        Err(StoreError::Damaged(_, at, _)) => assert_eq!(at, before + bad as u64),
         other => panic!("{other:?}"),
     }
     let path = dir.path().join("not a log");
@@ -217,6 +218,69 @@ async fn damage_that_no_crash_can_have_made_is_refused() {
         replayed.await.unwrap(),
         Err(StoreError::NotALog(_))
     ));
+}
+
+/// A bit that flips in a small log, or near the end of a large one, is not a crash either: to cut off there would throw
+/// away what was acknowledged after it.
+#[tokio::test]
+async fn damage_before_the_last_group_is_refused_however_little_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |config| config.workers = 1).await;
+    client(&server, |mut socket| {
+        for n in 0..10 {
+            // Each waits for its answer, and so is a group.
+            write!(socket, "SET key{n} value{n}\r\n").unwrap();
+            let mut answer = [0; 5];
+            socket.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"+OK\r\n");
+        }
+    })
+    .await;
+    assert!(server.drain().await.unwrap());
+
+    let current = fs::read_to_string(dir.path().join("CURRENT")).unwrap();
+    let log = dir
+        .path()
+        .join(current.split(' ').next().unwrap())
+        .join("0");
+    let good = fs::read(&log).unwrap();
+    let flipped = |what: &[u8]| {
+        let mut bad = good.clone();
+        let at = bad.windows(what.len()).position(|bytes| bytes == what);
+        bad[at.unwrap()] ^= 1;
+        fs::write(&log, bad).unwrap();
+    };
+    for what in [b"value0", b"value5", b"value8"] {
+        flipped(what);
+        let found = recovered(dir.path(), 1).await;
+        assert!(matches!(found, Err(StoreError::Damaged(..))), "{found:?}");
+    }
+    // Nothing says that the last one was whole: a crash may leave it so.
+    flipped(b"value9");
+    let (keys, cut_off) = recovered(dir.path(), 1).await.unwrap();
+    assert_eq!(keys.len(), 9);
+    assert!(cut_off > 0);
+    // What a start has written itself, it has written before it counted.
+    let log = dir.path().join("2").join("0");
+    let mut bad = fs::read(&log).unwrap();
+    let last = bad.len() - 40;
+    bad[last] ^= 1;
+    fs::write(&log, bad).unwrap();
+    let found = recovered(dir.path(), 1).await;
+    assert!(matches!(found, Err(StoreError::Damaged(..))), "{found:?}");
+}
+
+/// Clients choose their values: what looks like a mark in one of them must say nothing of the log.
+#[test]
+fn a_mark_is_one_only_where_it_says_to_be() {
+    let mut log = b"what was torn".to_vec();
+    let at = 100 + log.len() as u64;
+    record::push_mark(&mut log, at, 90);
+    log.extend_from_slice(b"and torn again");
+    assert_eq!(record::marked(&log, 100), 90);
+    assert_eq!(record::marked(&log, 101), 0);
+    log[20] ^= 1;
+    assert_eq!(record::marked(&log, 100), 0);
 }
 
 /// Power may fail in a start as well, and what it has left must not get in the next one's way.
@@ -554,6 +618,94 @@ async fn a_client_that_stops_in_the_midst_of_a_request_is_let_go() {
         assert_eq!(socket.read(&mut [0; 64]).unwrap(), 0);
     })
     .await;
+    assert!(server.drain().await.unwrap());
+}
+
+/// A byte now and then is not progress: thousands of buffers would be held by next to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_trickles_its_request_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |config| {
+        config.stall = Duration::from_millis(300)
+    })
+    .await;
+    client(&server, |mut socket| {
+        socket
+            .write_all(b"*2\r\n$4\r\nECHO\r\n$1000000\r\n")
+            .unwrap();
+        // Slow, but never as slow as it may be at most.
+        let begun = std::time::Instant::now();
+        while socket.write_all(b"x").is_ok() {
+            assert!(begun.elapsed() < LONG, "it is never let go");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    })
+    .await;
+    assert!(server.drain().await.unwrap());
+}
+
+/// A small request may ask for much more than there is memory, by asking for the same value again and again.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_sent_while_it_is_made() {
+    const TIMES: usize = 600;
+
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |_| {}).await;
+    client(&server, |mut socket| {
+        let value = "v".repeat(1_000_000);
+        let set = format!(
+            "*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}\r\n",
+            value.len()
+        );
+        socket.write_all(set.as_bytes()).unwrap();
+        let get = format!("MGET{}\r\nQUIT\r\n", " a".repeat(TIMES));
+        socket.write_all(get.as_bytes()).unwrap();
+        let taken = io::copy(&mut socket, &mut io::sink()).unwrap() as usize;
+        let one = "$1000000\r\n".len() + value.len() + 2;
+        assert_eq!(taken, "+OK\r\n*600\r\n+OK\r\n".len() + TIMES * one);
+    })
+    .await;
+    assert!(server.drain().await.unwrap());
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak: usize = peak
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    assert!(peak < 300_000, "{peak} KiB of memory");
+}
+
+/// Any page in a browser on this machine can have it send what it likes to a port of this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_a_browser_ends_the_connection_before_its_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), |_| {}).await;
+    for head in ["POST / HTTP/1.1\r\n", "GET /\r\nHost: localhost\r\n"] {
+        client(&server, move |mut socket| {
+            let request = format!("{head}\r\nSET stolen 1\r\n");
+            socket.write_all(request.as_bytes()).unwrap();
+            let mut said = String::new();
+            socket.read_to_string(&mut said).unwrap();
+            assert!(said.ends_with("-ERR this is not HTTP\r\n"), "{said}");
+        })
+        .await;
+    }
+    assert!(server.drain().await.unwrap());
+}
+
+/// Sockets that share an address share it with any other process of the same user: its clients would be told that keys
+/// are not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_served_by_one_store_at_a_time() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = start(dir.path(), |_| {}).await;
+    let mut config = Config::new(server.addr(), other.path().to_path_buf(), 1);
+    config.pinned = false;
+    let second = Server::start(config).await;
+    assert!(matches!(second, Err(server::StartError::Listen(..))));
     assert!(server.drain().await.unwrap());
 }
 

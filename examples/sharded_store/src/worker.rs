@@ -27,7 +27,10 @@ use landbridge::{
 };
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::shard::{Op, Outcome, Refusal, Shard, When};
+use crate::{
+    record,
+    shard::{Op, Outcome, Refusal, Shard, When},
+};
 
 /// What connections ask of another worker's shard.
 #[derive(Debug)]
@@ -143,8 +146,10 @@ impl Home {
             let ending = self.ending.get();
             let taken = self.shard.borrow_mut().take_off(spare);
             match taken {
-                Ok((bytes, records)) => {
+                Ok((mut bytes, records)) => {
                     self.room.notify_waiters();
+                    let at = end + bytes.len() as u64;
+                    record::push_mark(&mut bytes, at, end);
                     let BufResult(written, bytes) = file.write_all_at(bytes, end).await;
                     written?;
                     file.sync_data().await?;

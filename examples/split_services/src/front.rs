@@ -275,7 +275,7 @@ impl App {
             return Err(Status::internal("the storage has not said what it sends").into());
         };
         let cut = self.clone();
-        let bytes = stream::unfold(Some(replies), next)
+        let bytes = stream::unfold(Some(replies), move |replies| next(replies, deadline))
             .take_until(async move { cut.reached(Phase::Closing).await });
         // Cut off, it is shorter than its length, and the client sees it.
         let mut response = Response::new(Body::from_stream(bytes));
@@ -342,12 +342,13 @@ async fn feed(
 }
 
 /// The next bytes of a download. An error after the head was sent can only break the connection off; the length in
-/// the head is what tells the client.
+/// the head is what tells the client. The storage looks at the deadline, too, but one that stands still cannot.
 async fn next(
     replies: Option<Streaming<GetReply>>,
+    deadline: Deadline,
 ) -> Option<(Result<Bytes, Status>, Option<Streaming<GetReply>>)> {
     let mut replies = replies?;
-    match replies.message().await {
+    match link::call(deadline, replies.message()).await {
         Ok(Some(GetReply {
             part: Some(get_reply::Part::Chunk(chunk)),
         })) => Some((Ok(chunk), Some(replies))),

@@ -100,6 +100,32 @@ async fn a_storage_that_stands_still_is_a_504_and_not_ready() -> Result<(), Demo
     .await
 }
 
+/// Nor in the midst of an object: its client would wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_ends_at_its_deadline_when_the_storage_stands_still() -> Result<(), DemoError> {
+    bounded(async {
+        let dir = tempfile::tempdir()?;
+        // More than there is room for on the way.
+        let plan = Plan {
+            large: 32 << 20,
+            ..plan(&[])
+        };
+        let demo = Demo::start(&plan, dir.path().to_owned()).await?;
+        let object = content(1, plan.large);
+        demo.put("x", &object, StatusCode::CREATED).await?;
+        let asked = demo.object(Method::GET, "x").header(X_TIMEOUT_MS, 5000);
+        let answer = asked.send().await?;
+        assert_eq!(answer.status(), StatusCode::OK);
+        demo.storage()?.stop()?;
+        // Shorter than its head has said.
+        assert!(answer.bytes().await.is_err());
+        demo.storage()?.send(Signal::CONT)?;
+        demo.get("x", &object).await?;
+        demo.end().await
+    })
+    .await
+}
+
 /// SIGTERM to the front: what was asked is answered, and who comes then is refused; or it is cut off.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_front_finishes_what_was_asked_or_cuts_it_off() -> Result<(), DemoError> {
