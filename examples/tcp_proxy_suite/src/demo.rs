@@ -1,10 +1,13 @@
 //! The checks one after the other, and what a request costs.
 
-use std::{io::Write, net::SocketAddr, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use examples_support::{Stopwatch, cpu_of_threads, micros};
-use futures::future::try_join_all;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
     Error, Subject,
@@ -110,15 +113,12 @@ async fn measure<P: Subject>(
     // (No more at a time than fit into the queue of the proxy's socket: who does not asks again later, and on a busy
     // machine more than once.)
     const EACH: usize = 10;
-    let each_a_connection = load.spawn(async move {
-        let one_by_one = async |_| {
-            for _ in 0..EACH {
-                finish(echoing(addr).await?).await?;
-            }
-            std::io::Result::Ok(())
-        };
-        try_join_all((0..plan.clients).map(one_by_one)).await
-    });
+    let each_a_connection = load.spawn(each(plan.clients, move || async move {
+        for _ in 0..EACH {
+            finish(echoing(addr).await?).await?;
+        }
+        Ok(())
+    }));
     let file = fleet.file();
     let first = fleet.backends[0].addr();
     for weight in 1..=10 {
@@ -138,14 +138,28 @@ async fn measure<P: Subject>(
     Ok(connections)
 }
 
-async fn clients(addr: SocketAddr, plan: Plan) -> std::io::Result<()> {
-    let one = async |_| {
+async fn clients(addr: SocketAddr, plan: Plan) -> io::Result<()> {
+    each(plan.clients, move || async move {
         let mut client = echoing(addr).await?;
         for _ in 0..plan.requests {
             round_trip(&mut client, &REQUEST).await?;
         }
         finish(client).await
-    };
-    try_join_all((0..plan.clients).map(one)).await?;
+    })
+    .await
+}
+
+/// So many clients, each of them a task.
+async fn each<F>(clients: usize, client: impl Fn() -> F + Send + 'static) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let mut all = JoinSet::new();
+    for _ in 0..clients {
+        all.spawn(client());
+    }
+    while let Some(ended) = all.join_next().await {
+        ended??;
+    }
     Ok(())
 }
