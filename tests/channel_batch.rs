@@ -201,7 +201,7 @@ fn what_an_iterator_gave_before_it_panicked_is_sent() {
     assert!(poll_once(&waker, rx.recv()).is_pending());
     let panics = (0..8).inspect(|value| assert!(*value < 3, "the third is too much"));
     assert!(catch_unwind(AssertUnwindSafe(|| poll(tx.send_all(panics)))).is_err());
-    assert_eq!(wakes.count(), 1);
+    wakes.wait_for_one();
     assert_eq!(poll(tx.send_all([3])), Poll::Ready(Ok(())));
     drop(tx);
     assert_eq!(poll(rx.collect::<Vec<_>>()), Poll::Ready(vec![0, 1, 2, 3]));

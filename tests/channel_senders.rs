@@ -346,7 +346,7 @@ channels! {
             M(value)
         });
         assert!(catch_unwind(AssertUnwindSafe(|| poll(send_all(&tx, values)))).is_err());
-        assert_eq!(wakes.count(), 1);
+        wakes.wait_for_one();
         assert_eq!(rx.len(), 3);
         assert_eq!(poll(rx.recv()), Poll::Ready(Some(M(0))));
         assert_eq!(put(&tx, M(3)), Ok(()));

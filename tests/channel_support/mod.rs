@@ -74,6 +74,15 @@ impl Wakes {
     pub(crate) fn count(&self) -> usize {
         self.0.load(SeqCst)
     }
+
+    /// Waits for the wake-up of a thread that unwinds, which comes from another one. Without it, the test hangs.
+    #[allow(dead_code, reason = "not every test that includes this has such a one")]
+    pub(crate) fn wait_for_one(&self) {
+        while self.count() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(self.count(), 1);
+    }
 }
 
 impl Wake for Wakes {
